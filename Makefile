@@ -1,0 +1,67 @@
+# Two commands: `make demo` runs the main job, `make test` runs the suite. Both install what they need into .venv.
+.DEFAULT_GOAL := help
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-emit-index-url --no-header pyproject.toml
+
+.PHONY: help demo test test-slow lint bench wheel lock clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/python: ## (internal) an empty environment of a Python that is new enough
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"frostmap needs Python 3.11 or newer; {sys.executable} is {v[0]}.{v[1]}. Name another: make PYTHON=/path/to/python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/run: requirements.lock pyproject.toml | $(VENV)/python
+	@echo "installing frostmap into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock pyproject.toml | $(VENV)/python
+	@echo "installing frostmap and its development tools into $(VENV) ..."
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/run
+
+demo: $(VENV)/run ## simulate a plateau, map its frozen ground, open the report's path
+	@$(BIN)/frostmap demo
+
+test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
+	@$(BIN)/python -m pytest -m slow tests
+
+lint: $(VENV)/dev ## ruff, mypy, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/dev ## benchmarks against their peers, as ratios
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -q --no-header
+
+wheel: $(VENV)/dev ## build the wheel from the sdist, install it in an empty environment, try it
+	@rm -rf dist .venv-wheel
+	@$(BIN)/python -m build --no-isolation --outdir dist .
+	@$(PYTHON) -m venv .venv-wheel
+	@.venv-wheel/bin/python -m pip --quiet --disable-pip-version-check install --require-hashes -r requirements.lock
+	@.venv-wheel/bin/python -m pip --quiet --disable-pip-version-check install --no-deps dist/frostmap-*.whl
+	@cd dist && ../.venv-wheel/bin/frostmap --version
+	@cd dist && ../.venv-wheel/bin/frostmap demo --small --workdir wheel-check && rm -rf wheel-check
+	@rm -rf .venv-wheel
+
+lock: ## renew both lock files (needs uv)
+	$(COMPILE) --group build -o requirements.lock
+	$(COMPILE) --group dev -o requirements-dev.lock
+
+clean: ## remove what the commands above made
+	rm -rf .venv .venv-wheel dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""From granules to a validated frozen-ground map: the stages, and the run that orders them."""

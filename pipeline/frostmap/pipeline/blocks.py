@@ -1,0 +1,95 @@
+"""The one seam between block functions and Dask: a task reads its window from the store and returns its block."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.delayed import delayed
+
+from frostmap.pipeline.schema import Variable
+
+Block = dict[str, npt.NDArray[np.generic]]
+
+
+def map_windows(
+    function: Callable[..., Block],
+    cubes: Sequence[xr.Dataset],
+    writes: Sequence[Variable],
+    sizes: Mapping[str, int],
+    *,
+    block: int,
+    halo: int = 0,
+    wanted: npt.NDArray[np.bool_] | None = None,
+) -> xr.Dataset:
+    """Return the lazy result of a function of windows of cubes.
+
+    Parameters
+    ----------
+    function
+        Takes one loaded window (an `xarray.Dataset`) of each cube; returns an array for each of `writes`, as large
+        as the window in y and x.
+    cubes
+        Datasets on the same y and x, backed by a store (not by Dask): a window is read inside its task, halo and
+        all, so that no task waits for a neighbour's.
+    writes
+        Variables that the function returns.
+    sizes
+        Length of each dimension of `writes` other than y and x.
+    block
+        Pixels along y and x that a task is responsible for.
+    halo
+        Pixels around a block that the function sees too; clipped at the cube's edge, cut off from its result.
+    wanted
+        (y, x) bool: blocks without any wanted pixel are not computed and hold the fill values.
+
+    Returns
+    -------
+    Dataset of Dask arrays, one chunk a block.
+    """
+    height, width = cubes[0].sizes["y"], cubes[0].sizes["x"]
+    tops, lefts = range(0, height, block), range(0, width, block)
+    names = tuple(variable.name for variable in writes)
+    call = delayed(_call, pure=False, traverse=False)
+
+    pieces: dict[str, list[list[da.Array]]] = {name: [[] for _ in tops] for name in names}
+    for (row, top), left in itertools.product(enumerate(tops), lefts):
+        bottom, right = min(top + block, height), min(left + block, width)
+        empty = wanted is not None and not wanted[top:bottom, left:right].any()
+        window = {
+            "y": slice(max(top - halo, 0), min(bottom + halo, height)),
+            "x": slice(max(left - halo, 0), min(right + halo, width)),
+        }
+        inner = (
+            slice(top - window["y"].start, bottom - window["y"].start),
+            slice(left - window["x"].start, right - window["x"].start),
+        )
+        task = None if empty else call(function, [cube.isel(window) for cube in cubes], names, inner)
+        for variable in writes:
+            lengths = dict(sizes) | {"y": bottom - top, "x": right - left}
+            shape = tuple(lengths[dim] for dim in variable.dims)
+            piece = (
+                da.full(shape, variable.fill_value, dtype=variable.dtype, chunks=shape)
+                if task is None
+                else da.from_delayed(task[variable.name], shape, dtype=np.dtype(variable.dtype))
+            )
+            pieces[variable.name][row].append(piece)
+
+    def joined(variable: Variable) -> da.Array:
+        y, x = variable.dims.index("y"), variable.dims.index("x")
+        rows = [da.concatenate(row, axis=x) for row in pieces[variable.name]]
+        whole: da.Array = da.concatenate(rows, axis=y)
+        return whole
+
+    return xr.Dataset({v.name: (v.dims, joined(v), v.attrs) for v in writes})
+
+
+def _call(
+    function: Callable[..., Block], windows: list[xr.Dataset], names: tuple[str, ...], inner: tuple[slice, slice]
+) -> Block:
+    result = function(*(window.load() for window in windows))
+    return {name: np.ascontiguousarray(result[name][..., *inner]) for name in names}

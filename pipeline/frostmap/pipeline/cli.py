@@ -1,0 +1,498 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich import box
+from rich.filesize import decimal
+from rich.table import Column, Table
+
+from frostmap.pipeline.console import Session, clock
+from frostmap.pipeline.errors import DataIncomplete, UserError
+
+if TYPE_CHECKING:  # the rest is imported where it is used: --help must not wait for numerical libraries
+    from distributed import Client
+
+    from frostmap.pipeline.ledger import Record
+    from frostmap.pipeline.recipe import Recipe
+    from frostmap.pipeline.run import Plan, Reporter
+    from frostmap.pipeline.simulate import Simulation
+    from frostmap.pipeline.work import Work
+
+RECIPE_COPY = "recipe.yaml"
+ARCHIVE_MARKER = "simulation.json"
+ARCHIVE_TITLE = "simulated granules, grids and sites"
+SMALL_TILES = ("h25v05", "h26v05")
+SMALL_PIXELS = 24
+
+app = typer.Typer(
+    name="frostmap",
+    help="Map permafrost and seasonally frozen ground from MODIS land surface temperature.",
+    epilog="Exit codes: 0 done, 2 the input is wrong, 3 data is incomplete, 1 our fault, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a YAML file, such as init writes.")]
+WorkdirOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Work directory. Default: the recipe's name, then -work.")
+]
+WorkdirArgument = Annotated[Path, typer.Argument(metavar="WORKDIR", help="The work directory of a run.")]
+UntilOption = Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run. Default: all.")]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A running Dask scheduler. Default: worker processes of this machine."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    # of libraries, here and in worker processes; before they are imported
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    for library in ("DISTRIBUTED", "RASTERIO"):
+        os.environ.setdefault(f"DASK_LOGGING__{library}", "error")
+    app()
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"frostmap {version('frostmap')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def frostmap(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Map permafrost and seasonally frozen ground from MODIS land surface temperature."""
+
+
+# ---- init ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("init")
+def write_recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="demo, qtp-2020 or wenquan.")],
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Default: the name, then .yaml.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of the recipe's input files.")] = None,
+) -> None:
+    """Write a recipe to start from, every key explained."""
+    with Session() as session:
+        from frostmap.pipeline.recipes import bundled, with_values
+
+        text = bundled(name)
+        path = output or Path(f"{name}.yaml")
+        if not path.parent.is_dir():
+            raise UserError("no such folder", where=f"--output {path}", wanted="a folder that exists")
+        if data is not None:
+            if not data.is_dir():
+                raise UserError("no such folder", where=f"--data {data}", wanted="the folder of the input files")
+            folder = data if data.is_absolute() else os.path.relpath(data.resolve(), path.parent.resolve())
+            text = with_values(text, {"data": str(folder)})
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except FileExistsError as error:
+            raise UserError(
+                "the file exists already",
+                where=str(path),
+                remedy="name another with --output, or remove it first",
+            ) from error
+        session.say(f"wrote {path}; next: frostmap plan {path}")
+
+
+# ---- plan ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("plan")
+def show_plan(
+    recipe_file: RecipeFile, workdir: WorkdirOption = None, until: UntilOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what a run would do, and what it needs. Computes nothing."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.recipe import load_recipe
+        from frostmap.pipeline.run import plan
+
+        recipe = load_recipe(recipe_file)
+        summary = plan(recipe, _workdir(workdir, recipe_file, recipe), until).summary()
+        session.emit(summary)
+        if not as_json:
+            _show(session, summary, recipe_file)
+
+
+def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
+    grid = summary["grid"]
+    tiles = f", tiles {' '.join(grid['tiles'])}" if grid["tiles"] else ""
+    session.say(f"recipe   {summary['recipe']}, in {summary['workdir']}")
+    session.say(
+        f"grid     {grid['height']} x {grid['width']} pixels of {grid['pixel_km']:g} km, "
+        f"{grid['pixels_inside']} in the region; {grid['crs']}{tiles}; chunks of {grid['chunk_pixels']} pixels"
+    )
+    memory = summary["memory_per_worker_bytes"]
+    session.say(f"workers  {summary['workers']} with {decimal(memory)} each")
+    granules: dict[str, dict[str, int]] = summary["granules"]
+    if granules:
+        size = f", {decimal(summary['granule_bytes'])} on disk" if summary["granule_bytes"] else ""
+        table = Table("year", box=box.SIMPLE, title=f"granules found{size}", title_justify="left")
+        for kind in granules:
+            table.add_column(kind, justify="right")
+        for year in sorted({year for years in granules.values() for year in years}):
+            table.add_row(year, *(str(years.get(year, 0)) for years in granules.values()))
+        session.say(table)
+    table = Table(Column("step", no_wrap=True), "what", "why", box=box.SIMPLE)
+    for heading in ("chunks", "bytes", "memory a worker"):
+        table.add_column(heading, justify="right")
+    for step in summary["steps"]:
+        sizes = [decimal(step[key]) if step[key] else "" for key in ("bytes", "memory_bytes")]
+        table.add_row(
+            step["step"],
+            step["title"],
+            step["reason"],
+            str(step["chunks"] or ""),
+            *sizes,
+            style=None if step["run"] else "dim",
+        )
+    session.say(table)
+    for step in summary["steps"]:
+        if step["run"] and step["memory_bytes"] > memory:
+            session.say(
+                f"too little memory: {step['step']} needs {decimal(step['memory_bytes'])} a worker; "
+                "lower cluster.workers or raise cluster.memory_gib in the recipe"
+            )
+            break
+    todo = sum(step["run"] for step in summary["steps"])
+    what = f"{todo} of {len(summary['steps'])} steps to do: frostmap run {recipe_file}" if todo else "all is up to date"
+    session.say(what)
+
+
+# ---- run ----------------------------------------------------------------------------------------------------------
+
+
+@app.command("run")
+def run_recipe(
+    recipe_file: RecipeFile,
+    workdir: WorkdirOption = None,
+    until: UntilOption = None,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make what a recipe asks for. Run it again after an interruption or a change: what stands is kept."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.recipe import load_recipe
+        from frostmap.pipeline.run import run
+
+        recipe = load_recipe(recipe_file)
+        folder = _workdir(workdir, recipe_file, recipe)
+        session.work_in(folder)
+        _copy_recipe(recipe, recipe_file, folder)
+        with session.progress(len(_step_names(recipe, until))) as report:
+            followed = run(recipe, folder, until=until, scheduler=scheduler, report=report)
+        _show_results(session, followed)
+
+
+def _workdir(given: Path | None, recipe_file: Path, recipe: Recipe) -> Path:
+    """Return the work directory: as given, or the one that the recipe is the copy of, or one named after the recipe."""
+    home = recipe_file.parent
+    if given is None and recipe_file.name == RECIPE_COPY and (home / "ledger").is_dir():
+        return home
+    return given or Path(f"{recipe.name}-work")
+
+
+def _copy_recipe(recipe: Recipe, recipe_file: Path, folder: Path) -> None:
+    """Keep the recipe with its results, so that they explain themselves and can be made again."""
+    from frostmap.pipeline.recipes import relocated
+
+    copy = folder / RECIPE_COPY
+    _refuse_another(recipe, folder)
+    if copy.exists() and copy.samefile(recipe_file):
+        return
+    text = relocated(recipe_file.read_text(encoding="utf-8"), recipe.path(Path()), recipe_file.resolve())
+    _replace(copy, text)
+
+
+def _refuse_another(recipe: Recipe, folder: Path) -> None:
+    from frostmap.pipeline.recipe import load_recipe
+
+    copy = folder / RECIPE_COPY
+    try:
+        owner = load_recipe(copy).name if copy.exists() else recipe.name
+    except UserError:
+        return  # of an older format, or damaged: it is written anew
+    if owner != recipe.name:
+        raise UserError(
+            "the work directory belongs to another recipe",
+            where=str(folder),
+            found=owner,
+            wanted=recipe.name,
+            remedy="name another with --workdir, or remove this one",
+        )
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a small file, whole or not at all."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    draft = path.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _step_names(recipe: Recipe, until: str | None = None) -> dict[str, str]:
+    """Return the names of the steps that a recipe has, in order, and what each does."""
+    from frostmap.pipeline.stage import step_name
+    from frostmap.pipeline.stages import STAGES
+
+    names: dict[str, str] = {}
+    for stage in STAGES:
+        names |= {step_name(stage.name, scope): stage.title for scope in stage.scopes(recipe)}
+        if stage.name == until:
+            break
+    return names
+
+
+def _show_results(session: Session, followed: Plan) -> None:
+    """Name what a run made: the report, the maps and the numbers to look at first."""
+    from frostmap.pipeline.ledger import read_record
+
+    work = followed.work
+    records = [read_record(work.ledger, step.name) for step in followed.steps]
+    outputs = [(work.folder / path).resolve() for record in records if record is not None for path in record.outputs]
+    reports = [str(path) for path in outputs if path.suffix == ".html"]
+    maps = [str(path) for path in outputs if path.suffix == ".tif"]
+    numbers = headline(work.metrics)
+    made = sum(step.reason is not None for step in followed.steps)
+    result = {"event": "done", "workdir": str(work.folder.resolve()), "steps_made": made}
+    session.emit(result | {"reports": reports, "maps": maps, "metrics": numbers})
+    if not made:
+        session.say("all is up to date")
+    for title, paths in (("report", reports), ("map", maps)):
+        for path in paths:
+            session.say(f"{title:<8} {path}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in numbers.items():
+        table.add_row(name, f"{value:,.0f}" if "km2" in name else f"{value:.3f}")
+    session.say(table)
+
+
+def headline(metrics: dict[str, Any]) -> dict[str, float]:
+    """Return the numbers to look at first, by dotted name: areas and kappas.
+
+    >>> headline({"areas_km2": {"target": {"permafrost": 2.0}}, "validation": {"kappa": 0.5, "n": 109}})
+    {'areas_km2.target.permafrost': 2.0, 'validation.kappa': 0.5}
+    """
+    found = {}
+    pending: list[tuple[str, Any]] = list(metrics.items())
+    while pending:
+        name, value = pending.pop(0)
+        if isinstance(value, dict):
+            pending[:0] = [(f"{name}.{key}", part) for key, part in value.items()]
+        elif isinstance(value, (int, float)) and ("km2" in name or name.endswith("kappa")):
+            found[name] = value
+    return found
+
+
+# ---- status and report --------------------------------------------------------------------------------------------
+
+
+@app.command("status")
+def show_status(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
+    """Show what a work directory holds: what stands, when it was made, how long it took, and what is missing."""
+    with Session(as_json) as session:
+        work = _open(workdir)
+        steps = [_state(work, name, title) for name, title in _step_names(work.recipe).items()]
+        missing = [step["step"] for step in steps if step["state"] != "stands"]
+        session.emit({"workdir": str(workdir), "recipe": work.recipe.name, "complete": not missing, "steps": steps})
+        table = Table(Column("step", no_wrap=True), "what", "state", "made (UTC)", box=box.SIMPLE)
+        for heading in ("took", "bytes"):
+            table.add_column(heading, justify="right")
+        for step in steps:
+            made = str(step["finished"] or "").replace("T", " ").removesuffix("+00:00")
+            took = clock(step["seconds"]) if step["finished"] else ""
+            size = decimal(step["bytes"]) if step["bytes"] else ""
+            table.add_row(step["step"], step["title"], step["state"], made, took, size)
+        session.say(table)
+        if missing:
+            session.say(f"{len(missing)} of {len(steps)} steps are missing: frostmap run {workdir / RECIPE_COPY}")
+        else:
+            session.say(
+                f"all {len(steps)} steps stand; whether they are up to date: frostmap plan {workdir / RECIPE_COPY}"
+            )
+
+
+def _open(workdir: Path) -> Work:
+    from frostmap.pipeline.recipe import load_recipe
+    from frostmap.pipeline.work import Work
+
+    copy = workdir / RECIPE_COPY
+    if not copy.is_file():
+        raise UserError(
+            "not a work directory",
+            where=str(workdir),
+            found=f"no {RECIPE_COPY} in it" if workdir.is_dir() else "no such folder",
+            wanted="a folder that `frostmap run` or `frostmap demo` has written to",
+            remedy="name the one given as --workdir; by default it is the recipe's name, then -work",
+        )
+    return Work(load_recipe(copy), workdir)
+
+
+def _state(work: Work, name: str, title: str) -> dict[str, Any]:
+    from frostmap.pipeline.ledger import read_record
+
+    record: Record | None = read_record(work.ledger, name)
+    state = "missing"
+    if record is not None:
+        lost = [path for path in record.outputs if not (work.folder / path).exists()]
+        state = f"lost: {', '.join(lost)}" if lost else "stands"
+    return {
+        "step": name,
+        "title": title,
+        "state": state,
+        "finished": record.finished if record else None,
+        "seconds": record.seconds if record else 0.0,
+        "bytes": record.bytes_written if record else 0,
+        "outputs": record.outputs if record else [],
+    }
+
+
+@app.command("report")
+def make_report(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
+    """Make the report of a finished run again."""
+    with Session(as_json) as session:
+        from frostmap.pipeline import ledger
+        from frostmap.pipeline.run import run
+
+        work = _open(workdir)
+        missing = [name for name in _step_names(work.recipe) if ledger.read_record(work.ledger, name) is None]
+        if set(missing) - {"report"}:
+            raise DataIncomplete(
+                "the run is not finished, so there is nothing to report yet",
+                where=str(workdir),
+                found=f"missing: {', '.join(missing)}",
+                remedy=f"finish it with: frostmap run {workdir / RECIPE_COPY}",
+            )
+        session.work_in(workdir)
+        ledger.forget(work.ledger, "report")
+        with session.progress(len(_step_names(work.recipe))) as report:
+            followed = run(work.recipe, workdir, until="report", report=report)
+        _show_results(session, followed)
+
+
+# ---- demo ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("demo")
+def run_demo(
+    workdir: Annotated[Path, typer.Option(metavar="DIR", help="Work directory.")] = Path("frostmap-demo"),
+    small: Annotated[bool, typer.Option("--small", help="Two tiles, coarser pixels, a year an epoch.")] = False,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another number, another plateau.")] = 2020,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate a plateau and its archive of granules, and map its frozen ground from them. Needs no data."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.recipe import parse_recipe
+        from frostmap.pipeline.run import Event, connected, run
+
+        session.work_in(workdir)
+        simulation, archive, copy = _simulation(small, seed), workdir / "archive", workdir / RECIPE_COPY
+        recipe = parse_recipe(_demo_recipe(simulation, small), copy)
+        _refuse_another(recipe, workdir)
+        with ExitStack() as stack:
+            report = stack.enter_context(session.progress(len(_step_names(recipe)) + 1))
+            client = None
+            if _is_written(archive, simulation):
+                report(Event("kept", "archive", ARCHIVE_TITLE, "up to date"))
+            else:
+                client = stack.enter_context(connected(recipe, None, scheduler, report))
+                _write_archive(archive, simulation, client, report)
+            text = _demo_recipe(simulation, small, archive)
+            _replace(copy, text)
+            followed = run(parse_recipe(text, copy), workdir, client=client, scheduler=scheduler, report=report)
+        _show_results(session, followed)
+
+
+def _simulation(small: bool, seed: int) -> Simulation:
+    from frostmap.pipeline.simulate import Simulation
+
+    if not small:
+        return Simulation(seed=seed)
+    return Simulation(
+        seed=seed, tiles=SMALL_TILES, pixels_per_tile=SMALL_PIXELS, training_years=(2010,), target_years=(2020,)
+    )
+
+
+def _demo_recipe(simulation: Simulation, small: bool, archive: Path | None = None) -> str:
+    """Return the demo's recipe, fitted to what is simulated; to the surveys in the archive, too, once that is there."""
+    from frostmap.pipeline.recipes import bundled, with_values
+
+    text = bundled("demo")
+    if small:
+        text = with_values(
+            text,
+            {
+                "title": "A small part of a simulated plateau",
+                "region.tiles": simulation.tiles,
+                "region.pixels_per_tile": simulation.pixels_per_tile,
+                "epochs.training.years": simulation.training_years,
+                "epochs.target.years": simulation.target_years,
+                "transfer.samples": 300,
+                "transfer.trees": 100,
+            },
+        )
+    if archive is not None:
+        surveys = yaml.safe_load(text)["sources"]["surveys"]
+        written = [survey for survey in surveys if (archive / survey["path"]).exists()]
+        if written != surveys:  # regions outside the tiles have no survey
+            text = with_values(text, {"sources.surveys": written})
+    return text
+
+
+def _is_written(archive: Path, simulation: Simulation) -> bool:
+    """Say whether the archive of these settings is there, whole."""
+    marker = archive / ARCHIVE_MARKER
+    return marker.exists() and marker.read_text(encoding="utf-8") == simulation.model_dump_json()
+
+
+def _write_archive(archive: Path, simulation: Simulation, client: Client, report: Reporter) -> None:
+    from frostmap.pipeline.run import Event
+    from frostmap.pipeline.simulate import write_archive
+
+    marker = archive / ARCHIVE_MARKER
+    draft = marker.with_suffix(".draft")
+    if archive.exists() and not (marker.exists() or draft.exists()):
+        raise UserError(
+            "the folder for the simulated archive holds something else",
+            where=str(archive),
+            wanted="a new folder, or one that `frostmap demo` has written",
+            remedy="name another work directory with --workdir",
+        )
+    if archive.exists():
+        shutil.rmtree(archive)  # of other settings, or interrupted: its catalogue would name what is not there
+    archive.mkdir()
+    draft.touch()
+    began = time.monotonic()
+    report(Event("started", "archive", ARCHIVE_TITLE))
+
+    def progress(done: int, total: int) -> None:
+        report(Event("progress", "archive", ARCHIVE_TITLE, "", done, total))
+
+    write_archive(archive, simulation, client=client, progress=progress)
+    draft.write_text(simulation.model_dump_json(), encoding="utf-8")
+    draft.replace(marker)
+    report(Event("finished", "archive", ARCHIVE_TITLE, seconds=time.monotonic() - began))

@@ -1,0 +1,160 @@
+"""The cube's variables: what they are called, their dimensions, types and units, and whether a cube has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from frostmap.pipeline.errors import FrostmapError
+
+SPATIAL = ("y", "x")
+OVERPASSES = ("terra_day", "aqua_day", "terra_night", "aqua_night")
+"""Order of the overpass axis: Terra 10:30, Aqua 13:30, Terra 22:30, Aqua 01:30 local time."""
+
+
+class SchemaError(FrostmapError):
+    """A cube lacks what a stage reads, or a stage wrote what it should not."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable of the cube."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    long_name: str
+    fill: float | int | None = None
+    """What missing pixels hold; NaN for floating point if None."""
+    scale: float | None = None
+    """Stored counts times this are in `units`."""
+    offset: float | None = None
+    """Added after scaling."""
+
+    @property
+    def fill_value(self) -> float | int:
+        """What a pixel holds that was never written."""
+        if self.fill is not None:
+            return self.fill
+        return float("nan") if np.dtype(self.dtype).kind == "f" else 0
+
+    @property
+    def attrs(self) -> dict[str, str | float]:
+        """CF attributes."""
+        attrs: dict[str, str | float] = {
+            "long_name": self.long_name,
+            "units": self.units,
+            "grid_mapping": "spatial_ref",
+        }
+        optional = {"scale_factor": self.scale, "add_offset": self.offset, "_FillValue": self.fill}
+        return attrs | {name: value for name, value in optional.items() if value is not None}
+
+
+def check(cube: xr.Dataset, variables: Iterable[Variable], where: str) -> xr.Dataset:
+    """Return the cube if it has the variables; metadata only, nothing is computed.
+
+    Raises
+    ------
+    SchemaError
+        With every fault found, not only the first.
+    """
+    faults = [fault for variable in variables for fault in _faults(cube, variable)]
+    if faults:
+        raise SchemaError(
+            f"{where}: the cube does not have what is wanted",
+            found="; ".join(faults),
+            wanted=", ".join(v.name for v in variables),
+            remedy="delete the work directory's cube.zarr and run again, or correct the stage",
+        )
+    return cube
+
+
+def _faults(cube: xr.Dataset, variable: Variable) -> list[str]:
+    if variable.name not in cube:
+        return [f"no variable '{variable.name}'; there are {sorted(map(str, cube.data_vars))}"]
+    array = cube[variable.name]
+    faults = []
+    if array.dims != variable.dims:
+        faults.append(f"'{variable.name}' has dimensions {array.dims}, not {variable.dims}")
+    if array.dtype != np.dtype(variable.dtype):
+        faults.append(f"'{variable.name}' is {array.dtype}, not {variable.dtype}")
+    if array.attrs.get("units") != variable.units:
+        faults.append(f"'{variable.name}' has units '{array.attrs.get('units')}', not '{variable.units}'")
+    return faults
+
+
+OBSERVED = ("time", "overpass", "y", "x")
+
+LST = Variable("lst", OBSERVED, "uint16", "K", "land surface temperature", fill=0, scale=0.02)
+QC = Variable("qc", OBSERVED, "uint8", "1", "quality bits", fill=3)  # 3: not produced, other than cloud
+VIEW_TIME = Variable("view_time", OBSERVED, "uint8", "h", "local mean solar time of view", fill=255, scale=0.1)
+VIEW_ANGLE = Variable("view_angle", OBSERVED, "uint8", "degree", "signed view zenith angle", fill=255, offset=-65.0)
+RAW = (LST, QC, VIEW_TIME, VIEW_ANGLE)
+
+NDVI_SERIES = Variable("ndvi", ("composite", "y", "x"), "float32", "1", "NDVI of 16-day composites")
+
+ANNUAL_CYCLE = Variable(
+    "annual_cycle", ("harmonic", "overpass", "y", "x"), "float32", "degC", "mean, cosine and sine terms of clear days"
+)
+CLEAR_OBSERVATIONS = Variable(
+    "clear_observations", ("overpass", "y", "x"), "int16", "1", "clear observations in the epoch"
+)
+
+FILLED_LST = Variable("lst", OBSERVED, "uint16", "K", "gap-filled land surface temperature", fill=0, scale=0.02)
+FILLED_TIME = Variable("view_time", OBSERVED, "uint8", "h", "view time, cloudy pixels too", fill=255, scale=0.1)
+FILL_FLAG = Variable(
+    "fill_flag",
+    OBSERVED,
+    "uint8",
+    "1",
+    "0 observed, 1 annual cycle and anomaly, 2 annual cycle alone, 255 missing",
+    fill=255,
+)
+FILLED = (FILLED_LST, FILLED_TIME, FILL_FLAG)
+
+FREEZING = Variable("freezing", SPATIAL, "float32", "degC d", "freezing degree-day sum of the year (DDF)")
+THAWING = Variable("thawing", SPATIAL, "float32", "degC d", "thawing degree-day sum of the year, skin (DDT)")
+THAWING_BY_INTERVAL = Variable(
+    "thawing_by_interval", ("interval", "y", "x"), "float32", "degC d", "thawing sums of 16-day intervals, skin"
+)
+VALID_DAYS = Variable("valid_days", SPATIAL, "int16", "d", "days with a daily mean")
+YEAR = (FREEZING, THAWING, THAWING_BY_INTERVAL, VALID_DAYS)
+
+DDF = Variable("ddf", SPATIAL, "float32", "degC d", "mean annual freezing degree-day sum")
+DDT = Variable("ddt", SPATIAL, "float32", "degC d", "mean annual thawing degree-day sum of the ground")
+FORCING = (DDF, DDT)
+
+ELEVATION = Variable("elevation", SPATIAL, "float32", "m", "elevation")
+SLOPE = Variable("slope", SPATIAL, "float32", "degree", "slope")
+NORTHNESS = Variable("northness", SPATIAL, "float32", "1", "cosine of aspect times sine of slope")
+EASTNESS = Variable("eastness", SPATIAL, "float32", "1", "sine of aspect times sine of slope")
+WETNESS = Variable("wetness", SPATIAL, "float32", "ln(m)", "topographic wetness index")
+NDVI = Variable("ndvi", SPATIAL, "float32", "1", "mean NDVI")
+SNOW_COVER = Variable("snow_cover", SPATIAL, "float32", "%", "mean fractional snow cover")
+PRECIPITATION = Variable("precipitation", SPATIAL, "float32", "mm", "mean annual precipitation")
+SAND = Variable("sand", SPATIAL, "float32", "%", "sand content")
+CLAY = Variable("clay", SPATIAL, "float32", "%", "clay content")
+PREDICTORS = (ELEVATION, SLOPE, NORTHNESS, EASTNESS, WETNESS, NDVI, SNOW_COVER, PRECIPITATION, SAND, CLAY)
+"""The paper's nine predictors of E; aspect counts as one and needs two numbers."""
+
+INSIDE = Variable("inside", SPATIAL, "bool", "1", "pixel centre inside the region")
+LAKES = Variable("lakes", SPATIAL, "float32", "1", "lake fraction")
+GLACIERS = Variable("glaciers", SPATIAL, "float32", "1", "glacier fraction")
+MASKS = (INSIDE, LAKES, GLACIERS)
+
+CLUSTER = Variable("cluster", SPATIAL, "int16", "1", "soil cluster, 0 none")
+SOIL_E = Variable("e", SPATIAL, "float32", "1", "soil parameter E")
+
+FROST_NUMBER = Variable("frost_number", SPATIAL, "float32", "1", "frost number F")
+FROZEN_GROUND = Variable(
+    "frozen_ground",
+    SPATIAL,
+    "uint8",
+    "1",
+    "1 permafrost, 2 seasonally frozen, 3 non-frozen, 4 glacier, 5 lake",
+    fill=255,
+)

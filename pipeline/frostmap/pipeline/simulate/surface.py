@@ -1,0 +1,355 @@
+"""What the radiometers would have stored: skin temperature seen through clouds, as the granules' own bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from frostmap.catalogs.grids import Tile
+from frostmap.pipeline.simulate.climate import (
+    OMEGA,
+    GroundClimate,
+    Landscape,
+    covariates,
+    ground_climate,
+    ground_temperature,
+    landscape,
+    season,
+)
+from frostmap.pipeline.simulate.clouds import (
+    NIGHT_CLEARING,
+    CloudClimate,
+    cloud_climate,
+    cloud_top,
+    cloudiness,
+    displaced,
+    monsoon,
+)
+from frostmap.pipeline.simulate.diurnal import day_course_table, interpolated_course
+from frostmap.pipeline.simulate.noise import field_seed, uniform
+from frostmap.pipeline.simulate.orbits import ASCENDING, NO_SWATH, NODE_HOUR, NODE_PHASE, overpass, track, view_azimuth
+from frostmap.pipeline.simulate.positions import Window
+from frostmap.pipeline.simulate.settings import Simulation
+
+ORIGIN = dt.date(2000, 1, 1)
+"""Day 0."""
+
+
+def day_number(date: dt.date) -> int:
+    """Count days from 0 on 1 January 2000.
+
+    Examples
+    --------
+    >>> day_number(datetime.date(2010, 1, 1))
+    3653
+    """
+    return (date - ORIGIN).days
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Everything about a window that a year's observations need."""
+
+    window: Window
+    """Where."""
+
+    land: Landscape
+    """What does not change."""
+
+    climate: GroundClimate
+    """Ground and skin temperature of the year."""
+
+    clouds: CloudClimate
+    """Where clouds are frequent."""
+
+    emissivity_31: NDArray[np.uint8]
+    """Stored band-31 emissivity, (y, x)."""
+
+    emissivity_32: NDArray[np.uint8]
+    """Stored band-32 emissivity, (y, x)."""
+
+    seed: np.uint64
+    """Seed of what is random from pixel to pixel."""
+
+
+@functools.lru_cache(maxsize=2)
+def landscape_of(seed: int, window: Window) -> Landscape:
+    """Return (and remember) the landscape of a window."""
+    return landscape(seed, window.places())
+
+
+@functools.lru_cache(maxsize=2)
+def scene(seed: int, window: Window, year: int) -> Scene:
+    """Return (and remember) the scene of a window and year."""
+    land = landscape_of(seed, window)
+    dynamic = covariates(seed, land, year + 0.5)
+    emissivity = 0.962 + 0.022 * np.clip(dynamic.ndvi / 0.5, 0.0, 1.0) + 0.0001 * dynamic.snow
+    return Scene(
+        window,
+        land,
+        ground_climate(seed, land, dynamic),
+        cloud_climate(seed, land),
+        _emissivity_bytes(emissivity),
+        _emissivity_bytes(emissivity + 0.006),
+        field_seed(seed, "pixels"),
+    )
+
+
+def _emissivity_bytes(emissivity: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.clip(np.rint((emissivity - 0.49) / 0.002), 1, 255).astype(np.uint8)
+
+
+def tile_scene(simulation: Simulation, tile: Tile, year: int) -> Scene:
+    """Return the scene of a whole tile."""
+    return scene(simulation.seed, Window.of_tile(tile, simulation.pixels_per_tile), year)
+
+
+def skin_day(climate: GroundClimate, day: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return daily mean [°C] and clear-sky day amplitude [K] of skin temperature, flat over the places.
+
+    The ground is warmer than the skin in winter (it gives off heat stored in summer, under snow more so) and cooler in
+    summer (it takes heat up, under vegetation it is shaded).
+    """
+    date = ORIGIN + dt.timedelta(days=day)
+    greenness = float(season(np.array([date.timetuple().tm_yday - 1.0]))[0])
+    winter = 0.5 + 0.5 * math.cos(OMEGA * (day - 15.0))  # 1 in mid January, 0 in mid July
+    ndvi = climate.ndvi_winter + climate.ndvi_gain * greenness
+    skin = (
+        ground_temperature(climate, day, 1)[0]
+        - climate.winter_offset * math.sqrt(winter)
+        + (climate.summer_offset + climate.shading * ndvi) * (1.0 - winter)
+    )
+    sun = math.cos(OMEGA * (day - 165.0))
+    swing = np.clip(climate.amplitude + climate.amplitude_season * sun - 10.0 * ndvi, 5.0, 32.0)
+    return skin.ravel(), swing.ravel()
+
+
+@njit(nogil=True)
+def declination(day_of_year: float) -> float:
+    """Return the sun's declination (Spencer 1971) [rad]; days counted from 0."""
+    g = 2.0 * math.pi * day_of_year / 365.0
+    return (
+        0.006918
+        - 0.399912 * math.cos(g)
+        + 0.070257 * math.sin(g)
+        - 0.006758 * math.cos(2.0 * g)
+        + 0.000907 * math.sin(2.0 * g)
+        - 0.002697 * math.cos(3.0 * g)
+        + 0.00148 * math.sin(3.0 * g)
+    )
+
+
+@njit(nogil=True)
+def equation_of_time(day_of_year: float) -> float:
+    """Return apparent minus mean solar time (Spencer 1971) [h]; days counted from 0."""
+    g = 2.0 * math.pi * day_of_year / 365.0
+    return (
+        229.18
+        / 60.0
+        * (
+            0.000075
+            + 0.001868 * math.cos(g)
+            - 0.032077 * math.sin(g)
+            - 0.014615 * math.cos(2.0 * g)
+            - 0.040849 * math.sin(2.0 * g)
+        )
+    )
+
+
+@njit(nogil=True)
+def sun_position(latitude: float, hour: float, tilt: float, equation: float) -> tuple[float, float]:
+    """Return zenith and azimuth (clockwise from north) of the sun [rad] at a local mean solar hour."""
+    phi = math.radians(latitude)
+    angle = math.radians(15.0 * (hour + equation - 12.0))
+    cosine = math.sin(phi) * math.sin(tilt) + math.cos(phi) * math.cos(tilt) * math.cos(angle)
+    azimuth = math.atan2(
+        -math.cos(tilt) * math.sin(angle),
+        math.sin(tilt) * math.cos(phi) - math.cos(tilt) * math.cos(angle) * math.sin(phi),
+    )
+    return math.acos(min(max(cosine, -1.0), 1.0)), azimuth
+
+
+@njit(nogil=True)
+def _observe(
+    day: int,
+    which: int,
+    node_hour: float,
+    phase: float,
+    ascending: bool,
+    tilt: float,
+    equation: float,
+    monsoon_now: float,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    longitude: NDArray[np.float64],
+    latitude: NDArray[np.float64],
+    threshold_winter: NDArray[np.float64],
+    threshold_summer: NDArray[np.float64],
+    cloud_seed: np.uint64,
+    yesterday: NDArray[np.float64],
+    today: NDArray[np.float64],
+    tomorrow: NDArray[np.float64],
+    swing: NDArray[np.float64],
+    table: NDArray[np.float64],
+    pixel_seed: np.uint64,
+    lst: NDArray[np.uint16],
+    quality: NDArray[np.uint8],
+    time: NDArray[np.uint8],
+    angle: NDArray[np.uint8],
+    coverage: NDArray[np.uint16],
+) -> None:
+    by_day = which < 2
+    last_latitude = np.nan
+    local_hour, turns, across, azimuth, day_length = 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(longitude.size):
+        if latitude[i] != last_latitude:  # once a row
+            last_latitude = latitude[i]
+            local_hour, turns, across = track(last_latitude, node_hour, ascending)
+            azimuth = view_azimuth(last_latitude, -1.0, ascending)
+            cosine = -math.tan(math.radians(last_latitude)) * math.tan(tilt)
+            day_length = 24.0 / math.pi * math.acos(min(max(cosine, -0.99), 0.99))
+        lst[i], time[i], angle[i], coverage[i] = 0, 255, 255, 0
+        hour, zenith = overpass(longitude[i], day, phase, local_hour, turns, across)
+        if hour == NO_SWATH:
+            quality[i] = 3
+            continue
+        utc = 24.0 * day + hour - longitude[i] / 15.0
+        threshold = threshold_winter[i] + monsoon_now * (threshold_summer[i] - threshold_winter[i])
+        if not by_day:
+            threshold += NIGHT_CLEARING
+        top = cloud_top(longitude[i], latitude[i], utc, cloud_seed)
+        # the sign of the angle turns the ray from east to west of the track
+        east, north = displaced(longitude[i], latitude[i], top, -zenith, azimuth)
+        margin = cloudiness(east, north, utc, threshold, cloud_seed)
+        chance = uniform(rows[i], columns[i], 4 * day + which, pixel_seed)
+        missed = False
+        if margin > 0.0:
+            missed = margin < 0.45 and chance < 0.13
+            if not missed:
+                quality[i] = 2
+                continue
+        elif chance > 0.992:  # dropped beside cloud or for a bad retrieval
+            quality[i] = 2 if margin > -0.5 else 3
+            continue
+        luck = uniform(rows[i], columns[i], 4 * day + which, pixel_seed + np.uint64(1))
+        bell = luck + uniform(rows[i], columns[i], 4 * day + which, pixel_seed + np.uint64(2)) - 1.0  # sd 0.408
+        # skin: daily means meet at local noon, the day's course rides on them
+        since_noon = (hour - 12.0) / 24.0
+        if since_noon < 0.0:
+            mean = today[i] * (1.0 + since_noon) - yesterday[i] * since_noon
+        else:
+            mean = today[i] * (1.0 - since_noon) + tomorrow[i] * since_noon
+        course = swing[i] * interpolated_course(table, day_length, hour)
+        if by_day:
+            sun, sun_azimuth = sun_position(latitude[i], hour, tilt, equation)
+            if sun < 1.48:
+                east, north = displaced(longitude[i], latitude[i], top, sun, sun_azimuth)
+                shade = cloudiness(east, north, utc, threshold, cloud_seed)
+                if shade > 0.0:  # a shaded skin loses part of what the sun gave it
+                    course -= (0.18 + 0.22 * min(shade / 0.5, 1.0)) * max(course + 0.25 * swing[i], 0.0)
+        oblique = (zenith / 1.134) ** 2  # 1 at 65°
+        value = mean + course - 0.6 * oblique + bell * (1.1 + 1.2 * oblique)
+        if missed:
+            value -= 2.0 + 10.0 * luck
+        # the file's own estimate of its error: obliqueness, nearby cloud, and what nobody knows
+        near = max(0.0, 1.0 - abs(margin) / 0.35)
+        error = 0.35 + 0.75 * oblique + 0.75 * near + 0.9 * luck * luck
+        lst_class = min(int(error), 3)
+        emissivity_class = 0 if chance < 0.75 else (1 if chance < 0.985 else 2)
+        if lst_class == 0 and emissivity_class == 0:
+            quality[i] = 0
+        else:
+            quality[i] = 1 | (lst_class << 6) | (emissivity_class << 4)
+        lst[i] = np.uint16(min(max((value + 273.15) / 0.02 + 0.5, 7500.0), 65535.0))
+        time[i] = np.uint8(10.0 * (hour - 24.0 if hour >= 24.0 else hour) + 0.5)
+        angle[i] = np.uint8(min(max(math.degrees(zenith) + 65.5, 0.0), 130.0))
+        coverage[i] = np.uint16(2000.0 * min(0.55 + 0.6 * chance, 1.0))
+
+
+Layers = dict[str, NDArray[np.generic]]
+"""Stored values by the names of MOD11A1's layers."""
+
+
+def observed_days(scene_: Scene, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, dict[str, Layers]]]:
+    """Yield each date with what both its granules hold, by product (``MOD11A1``, ``MYD11A1``) and layer, (y, x).
+
+    Parameters
+    ----------
+    scene_
+        Of the year of the dates.
+    first, last
+        First and last date.
+    """
+    day = day_number(first)
+    skins = [skin_day(scene_.climate, day + shift) for shift in (-1, 0)]
+    for shift in range((last - first).days + 1):
+        skins = [*skins[-2:], skin_day(scene_.climate, day + shift + 1)]
+        date = first + dt.timedelta(days=shift)
+        yield date, _granules(scene_, date, skins[0][0], skins[1][0], skins[2][0], skins[1][1])
+
+
+def _granules(
+    scene_: Scene,
+    date: dt.date,
+    yesterday: NDArray[np.float64],
+    today: NDArray[np.float64],
+    tomorrow: NDArray[np.float64],
+    swing: NDArray[np.float64],
+) -> dict[str, Layers]:
+    day, day_of_year = day_number(date), date.timetuple().tm_yday - 1.0
+    window, places = scene_.window, scene_.land.places
+    shape = (window.height, window.width)
+    rows, columns = window.rows.ravel(), window.columns.ravel()
+    products: dict[str, Layers] = {}
+    for product, overpasses in (("MOD11A1", (0, 2)), ("MYD11A1", (1, 3))):
+        stored: Layers = {}
+        for which, half, cover in zip(overpasses, ("Day", "Night"), ("day", "night"), strict=True):
+            lst, coverage = np.empty(shape, np.uint16), np.empty(shape, np.uint16)
+            quality, time, angle = (np.empty(shape, np.uint8) for _ in range(3))
+            _observe(
+                day,
+                which,
+                NODE_HOUR[which],
+                NODE_PHASE[which],
+                bool(ASCENDING[which]),
+                declination(day_of_year),
+                equation_of_time(day_of_year),
+                monsoon(day_of_year),
+                rows,
+                columns,
+                places.longitude.ravel(),
+                places.latitude.ravel(),
+                scene_.clouds.winter.ravel(),
+                scene_.clouds.summer.ravel(),
+                scene_.clouds.seed,
+                yesterday,
+                today,
+                tomorrow,
+                swing,
+                day_course_table(),
+                scene_.seed,
+                lst.reshape(-1),
+                quality.reshape(-1),
+                time.reshape(-1),
+                angle.reshape(-1),
+                coverage.reshape(-1),
+            )
+            stored |= {
+                f"LST_{half}_1km": lst,
+                f"QC_{half}": quality,
+                f"{half}_view_time": time,
+                f"{half}_view_angl": angle,
+                f"Clear_{cover}_cov": coverage,
+            }
+        seen = (stored["LST_Day_1km"] != 0) | (stored["LST_Night_1km"] != 0)
+        stored["Emis_31"] = np.where(seen, scene_.emissivity_31, np.uint8(0))
+        stored["Emis_32"] = np.where(seen, scene_.emissivity_32, np.uint8(0))
+        products[product] = stored
+    return products

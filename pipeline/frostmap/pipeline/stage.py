@@ -1,0 +1,84 @@
+"""A stage: what it reads, what it writes, what of the recipe it depends on, and the function between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+import xarray as xr
+from dask.delayed import Delayed
+
+from frostmap.pipeline.schema import Variable
+
+if TYPE_CHECKING:
+    from frostmap.pipeline.recipe import Recipe
+    from frostmap.pipeline.work import Work
+
+
+@dataclass(frozen=True)
+class Products:
+    """What a stage made of one scope: lazy, nothing is computed."""
+
+    cube: xr.Dataset | None = None
+    """Variables to write to the stage's group of the cube."""
+    coords: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
+    """Coordinates of the cube's dimensions other than y and x."""
+    tables: Mapping[str, Delayed] = field(default_factory=dict)
+    """Data frames, each written to tables/NAME.csv."""
+    metrics: Mapping[str, Delayed] = field(default_factory=dict)
+    """Nested numbers, merged into metrics.json under the given key."""
+    files: Delayed | None = None
+    """A task that writes files of its own (maps, figures, the report) and returns their paths."""
+    complaint: Delayed | None = None
+    """A task that returns a FrostmapError if what was made must not be built upon, else None."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the chain, for each of its scopes (a year, an epoch, or the whole run)."""
+
+    name: str
+    title: str
+    """What it does, in words for a progress bar."""
+    function: Callable[[Work, str], Products]
+    """Builds the lazy products of one scope."""
+    scopes: Callable[[Recipe], list[str]]
+    """What it is done for: years, epochs or [""]; empty where the recipe has no use for it."""
+    inputs: Callable[[Recipe, str], list[str]] = lambda _recipe, _scope: []
+    """Steps (`stage` or `stage/scope`) whose results it reads."""
+    sources: Callable[[Recipe, str], list[Path]] = lambda _recipe, _scope: []
+    """Files of the user that it reads."""
+    sections: tuple[str, ...] = ()
+    """Sections of the recipe that change its result."""
+    writes: tuple[Variable, ...] = ()
+    """Variables of its group of the cube, `stage/scope`."""
+    granules: str | None = None
+    """Kind of granules that it reads (lst, ndvi), for a year as scope."""
+    depends_on_epochs: bool = False
+    """Whether its result changes when any epoch's years or label do."""
+    memory: Callable[[Work, str], int] | None = None
+    """Peak memory of one task [bytes]; None where it is small."""
+    version: int = 1
+    """Raised when the code changes what it makes, so that old results are made again."""
+
+
+def step_name(stage: str, scope: str) -> str:
+    """Return the name of a stage's step, which is also its group in the cube.
+
+    >>> step_name("raw", "2010"), step_name("report", "")
+    ('raw/2010', 'report')
+    """
+    return f"{stage}/{scope}" if scope else stage
+
+
+def all_years(recipe: Recipe) -> list[str]:
+    """Return the years of all epochs, in order."""
+    return [str(year) for epoch in recipe.epochs.named().values() for year in sorted(epoch.years)]
+
+
+def all_epochs(recipe: Recipe) -> list[str]:
+    """Return the names of the epochs, training first."""
+    return [str(name) for name in recipe.epochs.named()]

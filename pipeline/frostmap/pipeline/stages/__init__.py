@@ -1,0 +1,39 @@
+"""The stages of the chain, in the order in which they run."""
+
+from frostmap.pipeline.stage import Stage
+from frostmap.pipeline.stages.annual_cycle import ANNUAL_CYCLE
+from frostmap.pipeline.stages.calibration import CALIBRATION
+from frostmap.pipeline.stages.change import CHANGE
+from frostmap.pipeline.stages.covariates import COVARIATES
+from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
+from frostmap.pipeline.stages.forcing import FORCING
+from frostmap.pipeline.stages.frozen_ground import FROZEN_GROUND
+from frostmap.pipeline.stages.gap_filling import GAP_FILLING
+from frostmap.pipeline.stages.ground_correction import GROUND_CORRECTION
+from frostmap.pipeline.stages.ingest import INGEST
+from frostmap.pipeline.stages.maps import MAPS
+from frostmap.pipeline.stages.masks import MASKS
+from frostmap.pipeline.stages.report import REPORT
+from frostmap.pipeline.stages.transfer import TRANSFER
+from frostmap.pipeline.stages.validation import VALIDATION
+from frostmap.pipeline.stages.vegetation import VEGETATION
+
+STAGES: tuple[Stage, ...] = (
+    INGEST,
+    VEGETATION,
+    MASKS,
+    ANNUAL_CYCLE,
+    GAP_FILLING,
+    DEGREE_DAYS,
+    COVARIATES,
+    GROUND_CORRECTION,
+    FORCING,
+    CALIBRATION,
+    TRANSFER,
+    FROZEN_GROUND,
+    VALIDATION,
+    CHANGE,
+    MAPS,
+    REPORT,
+)
+"""Each stage reads only what stages before it wrote."""

@@ -1,0 +1,68 @@
+"""The maps as cloud-optimised GeoTIFFs, for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from dask.delayed import delayed
+from odc.geo.cog import write_cog
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import wrap_xr
+
+from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.schema import DDF, DDT, FROST_NUMBER, SOIL_E, Variable
+from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
+from frostmap.pipeline.stage import Products, Stage, all_epochs
+from frostmap.pipeline.stages.frozen_ground import e_group
+from frostmap.pipeline.work import Work
+
+
+def build(work: Work, epoch: str) -> Products:
+    """Write the epoch's forcing, E, frost number and classes to maps/."""
+    groups = {
+        f"forcing/{epoch}": (DDF, DDT),
+        e_group(epoch): (SOIL_E,),
+        f"frozen_ground/{epoch}": (FROST_NUMBER, CLASSES),
+    }
+    recipe = work.recipe
+    title = recipe.epochs.named()[epoch].title
+    tags = {
+        "epoch": title,
+        "years": ", ".join(map(str, recipe.epochs.named()[epoch].years)),
+        "recipe": f"{recipe.name} {recipe.digest()}",
+        "data": "simulated" if recipe.simulated else "observed",
+    }
+    write = delayed(write_map)
+    paths = [
+        write(work.open(group), variable, work.geobox, work.folder / "maps" / f"{variable.name}_{title}.tif", tags)
+        for group, variables in groups.items()
+        for variable in variables
+    ]
+    return Products(files=delayed(list)(paths))
+
+
+def write_map(cube: xr.Dataset, variable: Variable, geobox: GeoBox, path: Path, tags: dict[str, str]) -> Path:
+    """Write one variable as a COG with its units, description and tags."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = variable.fill if variable.fill is not None else float("nan")
+    image = wrap_xr(np.asarray(cube[variable.name].values), geobox, nodata=missing)
+    draft = path.with_suffix(".draft.tif")
+    resampling = "mode" if np.dtype(variable.dtype).kind in "ui" else "average"
+    write_cog(
+        image,
+        draft,
+        overwrite=True,
+        overview_resampling=resampling,
+        tags=tags | {"long_name": variable.long_name, "units": variable.units},
+    )
+    draft.replace(path)
+    return path
+
+
+def _inputs(_recipe: Recipe, epoch: str) -> list[str]:
+    return [f"forcing/{epoch}", e_group(epoch), f"frozen_ground/{epoch}"]
+
+
+MAPS = Stage("maps", "GeoTIFFs", build, scopes=all_epochs, inputs=_inputs, sections=("name",), depends_on_epochs=True)

@@ -1,0 +1,108 @@
+"""NDVI of 16-day composites, gaps in time closed, on the map's grid."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from dask.delayed import delayed
+
+from frostmap.catalogs.collections import Collection, load_collection
+from frostmap.catalogs.granules import Granule
+from frostmap.pipeline.granule_files import decode, read_granule
+from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.schema import NDVI_SERIES
+from frostmap.pipeline.stage import Products, Stage, all_years
+from frostmap.pipeline.work import Work
+
+COMPOSITES = 23
+LONGEST_GAP = 4
+"""Composites in a row that are interpolated over."""
+
+Series = npt.NDArray[np.float32]
+
+
+def build(work: Work, year: str) -> Products:
+    """Return NDVI of a year."""
+    collection = load_collection("mod13a1")
+    by_tile: dict[str, dict[int, Granule]] = {tile: {} for tile in work.tiles}
+    for granule in work.granules["ndvi"][year]:
+        composite = (granule.date - date(int(year), 1, 1)).days // 16
+        by_tile[str(granule.tile)][composite] = granule
+
+    read = delayed(_read_tile, pure=False, traverse=False)
+    series = da.full((COMPOSITES, *work.shape), np.nan, dtype="float32", chunks=(COMPOSITES, -1, -1))
+    for tile, granules in by_tile.items():
+        rows, cols = work.tile_window(tile)
+        top, left = work.tile_origin(tile)
+        crop = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
+        shape = (COMPOSITES, rows.stop - rows.start, cols.stop - cols.start)
+        task = read(granules, collection, crop, work.recipe.region.pixels_per_tile)
+        series[:, rows, cols] = da.from_delayed(task, shape, dtype=np.dtype("float32"))
+    cube = xr.Dataset({NDVI_SERIES.name: (NDVI_SERIES.dims, series, NDVI_SERIES.attrs)})
+    return Products(cube=cube, coords={"composite": np.arange(COMPOSITES, dtype="int16")})
+
+
+def _read_tile(
+    granules: dict[int, Granule], collection: Collection, crop: tuple[slice, slice], pixels_per_tile: int
+) -> Series:
+    shape = (COMPOSITES, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
+    series: Series = np.full(shape, np.nan, dtype=np.float32)
+    for composite, granule in granules.items():
+        arrays = read_granule(granule, collection, ["ndvi", "reliability"], pixels_per_tile=2 * pixels_per_tile)
+        fine = usable_ndvi(arrays["ndvi"], arrays["reliability"], collection)
+        series[composite] = mean_of_four(fine)[crop]
+    return interpolate_gaps(series, LONGEST_GAP)
+
+
+def usable_ndvi(stored: npt.NDArray[np.int16], reliability: npt.NDArray[np.int8], collection: Collection) -> Series:
+    """Return NDVI where it can be used, NaN elsewhere.
+
+    Good and marginal pixels (reliability 0, 1) are kept, snow (2) is kept but not below 0, cloud (3) and fill are not;
+    the result is clipped to [-0.2, 1].
+    """
+    band = collection.band("ndvi")
+    low, high = band.valid_range
+    valid = (stored >= low) & (stored <= high) & (reliability >= 0) & (reliability <= 2)
+    ndvi = decode(stored, band)
+    ndvi = np.where(reliability == 2, np.maximum(ndvi, 0), ndvi)
+    return np.where(valid, np.clip(ndvi, -0.2, 1), np.nan).astype(np.float32)
+
+
+def mean_of_four(fine: Series) -> Series:
+    """Return means of 2 x 2 pixels: 500 m nests in 1 km exactly. At least two must be valid."""
+    height, width = fine.shape
+    quads = fine.reshape(height // 2, 2, width // 2, 2).transpose(0, 2, 1, 3).reshape(height // 2, width // 2, 4)
+    valid = np.isfinite(quads)
+    count = valid.sum(axis=-1)
+    total = np.where(valid, quads, 0).sum(axis=-1, dtype=np.float32)
+    return np.where(count >= 2, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def interpolate_gaps(series: Series, longest: int) -> Series:
+    """Return a (time, y, x) series with gaps of at most `longest` steps closed by straight lines.
+
+    Gaps at the ends take the nearest value, under the same limit.
+    """
+    n = series.shape[0]
+    index = np.arange(n).reshape(-1, 1, 1)
+    valid = np.isfinite(series)
+    before = np.maximum.accumulate(np.where(valid, index, -1), axis=0)
+    after = np.minimum.accumulate(np.where(valid, index, n)[::-1], axis=0)[::-1]
+    left = np.take_along_axis(series, np.maximum(before, 0), axis=0)
+    right = np.take_along_axis(series, np.minimum(after, n - 1), axis=0)
+    left, right = np.where(before < 0, right, left), np.where(after >= n, left, right)
+    span = np.maximum(after - before, 1)
+    weight = np.where((before < 0) | (after >= n), 0, (index - before) / span)
+    closed = left + (right - left) * weight
+    return np.where(valid, series, np.where(after - before - 1 <= longest, closed, np.nan)).astype(np.float32)
+
+
+def _scopes(recipe: Recipe) -> list[str]:
+    return all_years(recipe) if recipe.sources.ndvi else []
+
+
+VEGETATION = Stage("vegetation", "NDVI composites", build, scopes=_scopes, granules="ndvi", writes=(NDVI_SERIES,))

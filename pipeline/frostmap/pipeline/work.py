@@ -1,0 +1,259 @@
+"""A run's work directory: the recipe, the grid, the granules that were found, and where everything is kept."""
+
+from __future__ import annotations
+
+import calendar
+import json
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio
+import shapely
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from rasterio.features import geometry_mask
+from scipy.ndimage import maximum_filter
+from shapely.geometry.base import BaseGeometry
+
+from frostmap.catalogs.collections import load_collection
+from frostmap.catalogs.granules import Granule, search
+from frostmap.catalogs.grids import lattice, parse_tile, region_geobox, tiles_of
+from frostmap.pipeline import cubes
+from frostmap.pipeline.errors import DataIncomplete, UserError
+from frostmap.pipeline.recipe import Catalogue, Recipe
+from frostmap.pipeline.stage import all_years
+
+PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1",)}
+"""Product definitions behind each kind of granules in a recipe's sources."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One recipe in one folder."""
+
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        """The cube."""
+        return self.folder / "cube.zarr"
+
+    @property
+    def ledger(self) -> Path:
+        """Records of finished steps."""
+        return self.folder / "ledger"
+
+    def open(self, group: str) -> xr.Dataset:
+        """Return a group of the cube, lazily, as stored."""
+        return cubes.open_group(self.store, group)
+
+    def table_path(self, name: str) -> Path:
+        """Return where a table is."""
+        return self.folder / "tables" / f"{name}.csv"
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return a table that an earlier step wrote."""
+        return pd.read_csv(self.table_path(name))
+
+    @cached_property
+    def granules(self) -> dict[str, dict[str, list[Granule]]]:
+        """What the catalogues have: granules by kind (lst, ndvi) and year."""
+        found: dict[str, dict[str, list[Granule]]] = {}
+        for kind, products in PRODUCTS.items():
+            source: Catalogue | None = getattr(self.recipe.sources, kind)
+            if source is not None:
+                found[kind] = {
+                    year: [
+                        granule for product in products for granule in self._search(kind, source, product, int(year))
+                    ]
+                    for year in all_years(self.recipe)
+                }
+        return found
+
+    def _search(self, kind: str, source: Catalogue, product: str, year: int) -> list[Granule]:
+        collection = load_collection(product)
+        where = self.recipe.catalogue(source)
+        granules = search(where, collection, self.tiles, date(year, 1, 1), date(year, 12, 31))
+        if not granules:
+            raise DataIncomplete(
+                f"the catalogue has no {product.upper()} granule of {year}",
+                where=f"{where}, collections {', '.join(collection.stac_collections)} (recipe: sources.{kind})",
+                found="no item",
+                wanted=f"tiles {', '.join(self.tiles)}, {year}-01-01 to {year}-12-31",
+                remedy="correct the region, the years, or the catalogue; `frostmap plan` shows what is found",
+            )
+        return granules
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        """The metrics so far."""
+        path = self.folder / "metrics.json"
+        content: dict[str, object] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return content
+
+    @cached_property
+    def outline(self) -> BaseGeometry | None:
+        """The region's outline in degrees, if the recipe has one."""
+        given = self.recipe.region.outline
+        return None if given is None else _read_outline(self.recipe.path(given))
+
+    @cached_property
+    def tiles(self) -> tuple[str, ...]:
+        """MODIS tiles that the region touches; those of the recipe, if it names them."""
+        region = self.recipe.region
+        if region.grid_of:
+            return ()
+        if region.bbox is None and self.outline is None:
+            return region.tiles or ()
+        found = [str(tile) for tile in tiles_of(bbox=region.bbox, geometry=self.outline)]
+        return tuple(tile for tile in found if region.tiles is None or tile in region.tiles)
+
+    @property
+    def chunk_pixels(self) -> int:
+        """Pixels along a chunk's side."""
+        most = self.recipe.store.chunk_pixels
+        region = self.recipe.region
+        return most if region.grid_of else cubes.pixels_per_chunk(region.pixels_per_tile, most)
+
+    @cached_property
+    def geobox(self) -> GeoBox:
+        """The map's grid: whole chunks of the MODIS lattice around the region, or the given raster's own."""
+        region = self.recipe.region
+        if region.grid_of:
+            path = self.recipe.path(region.grid_of)
+            with open_raster(path, "region.grid_of") as raster:
+                return GeoBox.from_rio(raster)
+        tight = region_geobox(
+            tiles=region.tiles, bbox=region.bbox, geometry=self.outline, pixels_per_tile=region.pixels_per_tile
+        )
+        return _whole_chunks(tight, region.pixels_per_tile, self.chunk_pixels)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the map."""
+        return self.geobox.shape.y, self.geobox.shape.x
+
+    @cached_property
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """(y, x): pixels whose centre is in the region (box and outline) and in one of its tiles."""
+        region, geobox = self.recipe.region, self.geobox
+        shapes = [] if self.outline is None else [self.outline]
+        if region.bbox:
+            shapes.append(shapely.box(*region.bbox))
+        keep = np.ones(geobox.shape, dtype=bool)
+        for shape in shapes:
+            outline = Geometry(shape, crs="EPSG:4326").segmented(0.05).to_crs(str(geobox.crs))
+            keep &= geometry_mask([outline.geom], geobox.shape, geobox.transform, invert=True)
+        if self.tiles:
+            in_tile = np.zeros(geobox.shape, dtype=bool)
+            for tile in self.tiles:
+                rows, cols = self.tile_window(tile)
+                in_tile[rows, cols] = True
+            keep &= in_tile
+        return keep
+
+    @cached_property
+    def inside_with_margin(self) -> npt.NDArray[np.bool_]:
+        """(y, x): pixels of the region, and all that lie in the neighbourhood of one."""
+        near: npt.NDArray[np.bool_] = maximum_filter(self.inside, size=2 * self.neighbourhood_pixels + 1)
+        return near
+
+    def tile_window(self, tile: str) -> tuple[slice, slice]:
+        """Return the rows and columns of the map that a tile covers (empty slices where it does not)."""
+        box = lattice(self.recipe.region.pixels_per_tile)[parse_tile(tile)]
+        row, col = self._offset(box)
+        height, width = self.geobox.shape
+        n = self.recipe.region.pixels_per_tile
+        rows = slice(min(max(row, 0), height), max(min(row + n, height), 0))
+        cols = slice(min(max(col, 0), width), max(min(col + n, width), 0))
+        return rows, cols
+
+    def tile_origin(self, tile: str) -> tuple[int, int]:
+        """Return the map's row and column of a tile's upper left pixel; negative where the map begins inside."""
+        return self._offset(lattice(self.recipe.region.pixels_per_tile)[parse_tile(tile)])
+
+    def _offset(self, box: GeoBox) -> tuple[int, int]:
+        size = abs(self.geobox.affine.a)
+        here, there = self.geobox.affine, box.affine
+        return round((here.f - there.f) / size), round((there.c - here.c) / size)
+
+    @property
+    def neighbourhood_pixels(self) -> int:
+        """Half the width of the gap filling's neighbourhood [pixels], at least one."""
+        return max(1, round(self.recipe.gap_filling.anomaly_radius_km / self.pixel_km))
+
+    def sizes(self, scope: str) -> dict[str, int]:
+        """Return the length of each dimension of the cube, other than y and x; time for a year as scope."""
+        lengths = {
+            "overpass": 4,
+            "composite": 23,
+            "interval": 23,
+            "harmonic": 1 + 2 * self.recipe.gap_filling.harmonics,
+        }
+        return lengths | ({"time": days_in(int(scope))} if scope.isdigit() else {})
+
+    @property
+    def pixel_km(self) -> float:
+        """Width of a pixel [km]; about, on a grid of degrees."""
+        size = abs(self.geobox.affine.a)
+        return size * 111.2 if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
+
+
+def days_in(year: int) -> int:
+    """Return the days of a calendar year.
+
+    >>> days_in(2019), days_in(2020)
+    (365, 366)
+    """
+    return 366 if calendar.isleap(year) else 365
+
+
+def _whole_chunks(tight: GeoBox, pixels_per_tile: int, chunk: int) -> GeoBox:
+    """Return the smallest GeoBox of whole chunks, counted from the lattice's own corner, that holds another."""
+    corner = lattice(pixels_per_tile)[0, 0].affine
+    size = tight.affine.a
+    row, col = round((corner.f - tight.affine.f) / size), round((tight.affine.c - corner.c) / size)
+    top, left = row // chunk * chunk, col // chunk * chunk
+    bottom, right = -(-(row + tight.shape.y) // chunk) * chunk, -(-(col + tight.shape.x) // chunk) * chunk
+    (v, row), (h, col) = divmod(top, pixels_per_tile), divmod(left, pixels_per_tile)
+    tile = lattice(pixels_per_tile)[h, v].affine  # from the tile's own exact corner
+    anchor = Affine(size, 0.0, tile.c + size * col, 0.0, -size, tile.f - size * row)
+    return GeoBox((bottom - top, right - left), anchor, tight.crs)
+
+
+def open_raster(path: Path, key: str) -> rasterio.DatasetReader:
+    """Open a raster that the recipe names, or say clearly why not."""
+    try:
+        return rasterio.open(path)
+    except rasterio.errors.RasterioIOError as error:
+        raise UserError(
+            "a raster cannot be opened",
+            where=f"{path} (recipe: {key})",
+            found="no such file" if not path.exists() else str(error),
+            wanted="a raster that GDAL reads, such as GeoTIFF",
+            remedy="correct the path in the recipe, or its `data` folder",
+        ) from error
+
+
+def _read_outline(path: Path) -> BaseGeometry:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        features = content["features"] if content.get("type") == "FeatureCollection" else [content]
+        shapes = [shapely.from_geojson(json.dumps(part.get("geometry", part))) for part in features]
+    except (OSError, ValueError, KeyError, AttributeError, shapely.errors.GEOSException) as error:
+        raise UserError(
+            "the region's outline cannot be read",
+            where=f"{path} (recipe: region.outline)",
+            found="no such file" if not path.exists() else error,
+            wanted="GeoJSON polygons in longitude and latitude",
+            remedy="correct the path, or export the outline as GeoJSON (EPSG:4326)",
+        ) from error
+    return shapely.union_all(shapes)

@@ -1,0 +1,15 @@
+"""What all tests share: where real data is."""
+
+from pathlib import Path
+
+import pytest
+
+REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Return the folder of real MODIS, survey, station and STAC files, or skip."""
+    if not REALDATA.is_dir():
+        pytest.skip("the real files of ../shared/data are not here")
+    return REALDATA

@@ -1,0 +1,105 @@
+"""A small simulated archive, and the chain run on it once, for all tests that need a finished work directory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from distributed import Client, LocalCluster
+
+from frostmap.pipeline.recipe import Recipe, parse_recipe
+from frostmap.pipeline.run import Event, run
+from frostmap.pipeline.simulate import Simulation, write_archive
+
+TINY = Simulation(
+    seed=7,
+    pixels_per_tile=24,
+    tiles=("h25v05", "h26v05"),
+    training_years=(2010,),
+    target_years=(2020,),
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that was made."""
+
+    recipe: Recipe
+    folder: Path
+    events: list[Event]
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """Yield a client of two worker processes on this machine."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit="3GiB") as cluster,
+        Client(cluster) as connection,
+    ):
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
+    """Return a simulated archive of two tiles and two years."""
+    folder = tmp_path_factory.mktemp("simulated") / "archive"
+    write_archive(folder, TINY, client=client)
+    return folder
+
+
+def recipe_content(archive: Path, **changes: Any) -> dict[str, Any]:
+    """Return a recipe for the small archive as plain data; `changes` replace whole sections."""
+    by_epoch = {
+        name: {"training": f"grids/{name}_2010.tif", "target": f"grids/{name}_2020.tif"}
+        for name in ("snow_cover", "precipitation", "lakes", "glaciers")
+    }
+    surveys = sorted((archive / "surveys").glob("*.tif"))
+    content: dict[str, Any] = {
+        "name": "small",
+        "simulated": True,
+        "data": str(archive),
+        "region": {"tiles": list(TINY.tiles), "outline": "outline.geojson", "pixels_per_tile": 24},
+        "epochs": {"training": {"years": [2010]}, "target": {"years": [2020]}},
+        "sources": {
+            "lst": {"catalogue": "catalog.json"},
+            "ndvi": {"catalogue": "catalog.json"},
+            "elevation": "grids/elevation.tif",
+            "sand": "grids/sand.tif",
+            "clay": "grids/clay.tif",
+            **by_epoch,
+            "surveys": [{"name": path.stem, "path": f"surveys/{path.name}"} for path in surveys],
+            "stations": {"sites": "stations.csv", "daily": "stations_daily.csv.gz"},
+            "boreholes": "boreholes.csv",
+            "truth": {"training": "truth_2010.tif", "target": "truth_2020.tif"},
+        },
+        "gap_filling": {"anomaly_radius_km": 100.0},
+        "transfer": {"samples": 300, "trees": 60},
+    }
+    return content | changes
+
+
+def make_recipe(archive: Path, **changes: Any) -> Recipe:
+    """Return a recipe for the small archive."""
+    return parse_recipe(yaml.safe_dump(recipe_content(archive, **changes)), archive.parent / "recipe.yaml")
+
+
+@pytest.fixture(scope="session")
+def pristine(archive: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Return a finished run that no test may change."""
+    folder, events = tmp_path_factory.mktemp("run") / "work", []
+    recipe = make_recipe(archive)
+    run(recipe, folder, client=client, report=events.append)
+    return Finished(recipe, folder, events)
+
+
+@pytest.fixture
+def finished(pristine: Finished, tmp_path: Path) -> Finished:
+    """Return a copy of a finished run that a test may change."""
+    folder = tmp_path / "work"
+    shutil.copytree(pristine.folder, folder)
+    return Finished(pristine.recipe, folder, pristine.events)

@@ -1,0 +1,130 @@
+"""E of each cluster comes from the surveys, exactly; surveys that cannot decide it are refused with a remedy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from frostmap.catalogs.grids import lattice
+from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.predictors import NAMES
+from frostmap.pipeline.recipe import Calibration
+from frostmap.pipeline.stages.calibration import calibrate, make_clusters, read_surveys
+from frostmap.pipeline.stages.transfer import kmeans_sample, transfer
+
+GEOBOX = lattice(24)[25, 5]
+SHAPE = (24, 24)
+
+
+def forcing(seed: int = 5) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    ddf, ddt = rng.uniform(500, 3000, SHAPE), rng.uniform(500, 3000, SHAPE)
+    return xr.Dataset({"ddf": (("y", "x"), ddf.astype("f4")), "ddt": (("y", "x"), ddt.astype("f4"))})
+
+
+def surveyed(cube: xr.Dataset, e: np.ndarray) -> np.ndarray:
+    ratio = np.sqrt(cube["ddf"].to_numpy().astype(float) / cube["ddt"].to_numpy())
+    return np.where(e < ratio, 1, 2).astype(np.uint8)
+
+
+def covariates(seed: int) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    return xr.Dataset({name: (("y", "x"), rng.normal(size=SHAPE).astype("f4")) for name in NAMES})
+
+
+def test_the_e_that_made_the_survey_is_bracketed_and_the_agreement_is_perfect() -> None:
+    cube = forcing()
+    cluster = np.ones(SHAPE, dtype=np.int16)
+    cluster[:, 12:] = 2
+    true = np.where(cluster == 1, 0.8, 1.1)
+    result = calibrate(cube, cluster, surveyed(cube, true), Calibration())
+    assert result.metrics["kappa"] == 1.0
+    table = result.table.set_index("cluster")
+    assert (table["lower"] <= [0.8, 1.1]).all()
+    assert (table["upper"] >= [0.8, 1.1]).all()
+    np.testing.assert_allclose(result.e, true, atol=0.02)
+    assert result.metrics["kappa_at_one"] < 1.0
+
+
+def test_a_cluster_that_nobody_surveyed_takes_the_prior_and_says_so() -> None:
+    cube, cluster = forcing(), np.ones(SHAPE, dtype=np.int16)
+    cluster[:2] = 7
+    survey = surveyed(cube, np.full(SHAPE, 0.8))
+    survey[:2] = 0
+    result = calibrate(cube, cluster, survey, Calibration(prior=0.93))
+    assert result.table.set_index("cluster").loc[7, ["e", "surveyed_pixels"]].tolist() == [0.93, 0]
+    assert (result.e[:2] == np.float32(0.93)).all()
+
+
+def test_pixels_without_a_cluster_have_no_e() -> None:
+    cube, cluster = forcing(), np.ones(SHAPE, dtype=np.int16)
+    cluster[3, 4] = 0
+    result = calibrate(cube, cluster, surveyed(cube, np.full(SHAPE, 0.8)), Calibration())
+    assert np.isnan(result.e[3, 4])
+    assert np.isfinite(result.e).sum() == cluster.size - 1
+
+
+@pytest.mark.parametrize("only", [1, 2])
+def test_a_survey_of_one_class_is_refused(only: int) -> None:
+    with pytest.raises(UserError, match="both classes") as caught:
+        calibrate(forcing(), np.ones(SHAPE, dtype=np.int16), np.full(SHAPE, only, dtype=np.uint8), Calibration())
+    assert caught.value.exit_code == 2
+    assert "crosses the permafrost limit" in str(caught.value)
+
+
+def write_survey(path: Path, codes: np.ndarray) -> Path:
+    with rasterio.open(
+        path, "w", driver="GTiff", dtype="uint8", count=1, nodata=3, height=24, width=24,
+        crs=str(GEOBOX.crs), transform=GEOBOX.transform,
+    ) as raster:  # fmt: skip
+        raster.write(codes.astype("uint8"), 1)
+    return path
+
+
+def test_where_surveys_overlap_the_first_counts(tmp_path: Path) -> None:
+    one, two = np.full(SHAPE, 3), np.full(SHAPE, 3)
+    one[:4], two[2:8] = 1, 2
+    paths = [("a", write_survey(tmp_path / "a.tif", one)), ("b", write_survey(tmp_path / "b.tif", two))]
+    codes = read_surveys(paths, GEOBOX)
+    assert codes[:, 0].tolist() == [1] * 4 + [2] * 4 + [0] * 16
+
+
+def test_a_survey_without_a_class_is_refused(tmp_path: Path) -> None:
+    path = write_survey(tmp_path / "a.tif", np.full(SHAPE, 7))
+    with pytest.raises(UserError, match="no surveyed pixel"):
+        read_surveys([("a", path)], GEOBOX)
+
+
+def test_clusters_cover_every_pixel_with_predictors_and_no_other() -> None:
+    cube, inside = covariates(1), np.ones(SHAPE, dtype=bool)
+    inside[0] = False
+    cube["sand"][5, 5] = np.nan
+    clusters = make_clusters(cube, inside, Calibration(clusters=4))
+    assert sorted(np.unique(clusters[1:])) == [0, 1, 2, 3, 4]
+    assert (clusters[0] == 0).all()
+    assert clusters[5, 5] == 0
+    assert (clusters == 0).sum() == 24 + 1
+
+
+def test_sampled_pixels_are_real_unique_and_reproducible() -> None:
+    values = np.random.default_rng(2).normal(size=(3000, 10)).astype(np.float32)
+    chosen = kmeans_sample(values, 200, seed=9)
+    assert len(np.unique(chosen)) == len(chosen) > 150
+    np.testing.assert_array_equal(chosen, kmeans_sample(values, 200, seed=9))
+    np.testing.assert_array_equal(kmeans_sample(values[:50], 200, seed=9), np.arange(50))
+
+
+def test_the_forest_carries_e_to_the_other_epoch() -> None:
+    from frostmap.pipeline.recipe import Transfer
+
+    before, after, inside = covariates(1), covariates(2), np.ones(SHAPE, dtype=bool)
+    rule = 0.9 + 0.08 * np.tanh(before["sand"])
+    expected = 0.9 + 0.08 * np.tanh(after["sand"].to_numpy())
+    after["clay"][0, 0] = np.nan
+    result = transfer(before, rule.astype("f4"), after, inside, Transfer(samples=500, trees=60))
+    known = np.isfinite(result.e)
+    assert known.sum() == inside.size - 1
+    assert np.sqrt(np.mean((result.e[known] - expected[known]) ** 2)) < 0.035
+    assert result.importance.set_index("predictor")["importance"].idxmax() == "sand"

@@ -1,0 +1,167 @@
+"""From a STAC search to a validated map: whole, resumable, and the same however it is cut and whoever computes it."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from distributed import Client, LocalCluster
+from rio_cogeo.cogeo import cog_validate
+
+from frostmap.pipeline import cubes
+from frostmap.pipeline.run import plan, run
+from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.work import Work
+
+from .conftest import Finished, make_recipe
+
+GROUND = ("permafrost", "seasonally_frozen", "non_frozen", "glacier", "lake")
+
+
+def groups(folder: Path) -> list[str]:
+    store = folder / "cube.zarr"
+    return sorted(str(path.parent.relative_to(store)) for path in store.glob("*/*/zarr.json"))
+
+
+def same(one: Path, other: Path) -> None:
+    assert groups(one) == groups(other)
+    for group in groups(one):
+        a, b = cubes.open_group(one / "cube.zarr", group), cubes.open_group(other / "cube.zarr", group)
+        xr.testing.assert_equal(a, b)
+
+
+def test_every_stage_ran_and_left_what_it_promised(pristine: Finished) -> None:
+    made = [event.step for event in pristine.events if event.kind == "finished"]
+    assert {name.split("/")[0] for name in made} == {stage.name for stage in STAGES}
+    work = Work(pristine.recipe, pristine.folder)
+    for stage in STAGES:
+        for scope in stage.scopes(pristine.recipe):
+            if stage.writes:
+                cube = work.open(f"{stage.name}/{scope}" if scope else stage.name)
+                assert {variable.name for variable in stage.writes} <= set(cube.data_vars)
+
+
+def test_metrics_have_what_scripts_rely_on(pristine: Finished) -> None:
+    metrics = json.loads((pristine.folder / "metrics.json").read_text(encoding="utf-8"))
+    assert 0 < metrics["calibration"]["kappa"] <= 1
+    validation = metrics["validation"]
+    assert validation["tp"] + validation["fn"] + validation["fp"] + validation["tn"] == validation["n"] > 0
+    for epoch in ("training", "target"):
+        assert set(metrics["areas_km2"][epoch]) == set(GROUND)
+        assert metrics["areas_km2"][epoch]["permafrost"] > 0
+    for name in ("class_kappa", "ddf_relative_rmse", "ddt_relative_rmse", "e_rmse"):
+        assert np.isfinite(metrics["truth"][name])
+
+
+def test_the_map_is_near_the_truth(pristine: Finished) -> None:
+    truth = json.loads((pristine.folder / "metrics.json").read_text(encoding="utf-8"))["truth"]
+    assert truth["class_kappa"] > 0.7
+    assert truth["ddf_relative_rmse"] < 0.15
+    assert truth["ddt_relative_rmse"] < 0.15
+    assert truth["pixels_unmapped"] == 0
+
+
+def test_areas_are_those_of_the_region(pristine: Finished) -> None:
+    work = Work(pristine.recipe, pristine.folder)
+    areas = json.loads((pristine.folder / "metrics.json").read_text(encoding="utf-8"))["areas_km2"]["target"]
+    ground = work.open("frozen_ground/target")["frozen_ground"].to_numpy()
+    pixel = (1111950.5197665233 / 24 / 1000) ** 2
+    assert sum(areas.values()) == pytest.approx((ground < 255).sum() * pixel, rel=0.003)
+
+
+def test_maps_are_valid_cogs_with_units(pristine: Finished) -> None:
+    paths = sorted((pristine.folder / "maps").glob("*.tif"))
+    assert len(paths) == 10
+    for path in paths:
+        valid, errors, _warnings = cog_validate(path)
+        assert valid, errors
+        with rasterio.open(path) as raster:
+            assert raster.tags()["data"] == "simulated"
+            assert raster.tags()["units"]
+            assert raster.shape == Work(pristine.recipe, pristine.folder).shape
+
+
+class Texts(HTMLParser):
+    """Collects a page's text and what it would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.text, self.loads = "", []
+        self.feed(page)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"img", "script", "link"}:
+            self.loads += [value for name, value in attrs if name in {"src", "href"} and value]
+
+
+def test_the_report_is_self_contained_and_says_simulated(pristine: Finished) -> None:
+    page = Texts((pristine.folder / "report" / "index.html").read_text(encoding="utf-8"))
+    assert "simulated" in page.text.lower()
+    assert page.loads
+    assert all(source.startswith("data:") for source in page.loads)
+    assert len(list((pristine.folder / "figures").glob("*.png"))) >= 8
+
+
+def test_provenance_names_every_granule_and_version(pristine: Finished) -> None:
+    content = json.loads((pristine.folder / "provenance.json").read_text(encoding="utf-8"))
+    assert content["simulated"] is True
+    assert len(content["granules"]) == 2 * 2 * (365 + 366)
+    assert all(len(granule["sha256"]) == 64 for granule in content["granules"])
+    assert content["software"]["frostmap"]
+    assert content["recipe"]["sha256"] == pristine.recipe.digest()
+
+
+def test_a_second_run_makes_nothing(pristine: Finished, client: Client) -> None:
+    events: list[Any] = []
+    run(pristine.recipe, pristine.folder, client=client, report=events.append)
+    assert {event.kind for event in events} == {"kept"}
+
+
+def test_a_changed_setting_makes_again_only_what_depends_on_it(archive: Path, finished: Finished) -> None:
+    changed = make_recipe(archive, calibration={"prior": 0.95})
+    reasons = {step.name: step.reason for step in plan(changed, finished.folder).steps if step.reason}
+    assert reasons["calibration/training"] == "changed: settings"
+    assert {name.split("/")[0] for name in reasons} == {
+        "calibration", "transfer", "frozen_ground", "validation", "change", "maps", "report",
+    }  # fmt: skip
+
+
+def test_a_lost_output_is_made_again_and_is_the_same(finished: Finished, pristine: Finished, client: Client) -> None:
+    table = finished.folder / "tables" / "clusters.csv"
+    before = table.read_bytes()
+    table.unlink()
+    reasons = {step.name: step.reason for step in plan(finished.recipe, finished.folder).steps}
+    assert reasons["calibration/training"] == "missing: tables/clusters.csv"
+    assert reasons["forcing/training"] is None
+    run(finished.recipe, finished.folder, client=client)
+    assert table.read_bytes() == before
+    same(pristine.folder, finished.folder)
+
+
+@pytest.mark.parametrize(("chunk", "workers"), [(12, 1), (7, 3)])
+def test_neither_chunks_nor_workers_change_a_bit(
+    archive: Path, pristine: Finished, tmp_path: Path, chunk: int, workers: int
+) -> None:
+    recipe = make_recipe(archive, store={"chunk_pixels": chunk})
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster) as other,
+    ):
+        run(recipe, tmp_path / "work", client=other, until="maps")
+    inner = Work(pristine.recipe, pristine.folder)
+    for group in groups(tmp_path / "work"):
+        a, b = inner.open(group), cubes.open_group(tmp_path / "work" / "cube.zarr", group)
+        inside = xr.DataArray(inner.inside, dims=("y", "x"), coords={"y": a["y"], "x": a["x"]})
+        for name in a.data_vars:
+            xr.testing.assert_equal(a[name].where(inside), b[name].where(inside))
+    one, other_metrics = (json.loads((f / "metrics.json").read_text()) for f in (pristine.folder, tmp_path / "work"))
+    assert one == other_metrics

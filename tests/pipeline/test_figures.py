@@ -1,0 +1,428 @@
+"""A run's figures show what its work directory holds, leave out what it lacks, and say so where it is simulated."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import zarr
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from odc.geo.geobox import GeoBox
+
+from frostmap.catalogs.grids import pixel_area_km2, to_geographic, to_sinusoidal
+from frostmap.kernels.agreement import counts
+from frostmap.kernels.frost_number import CLASS_NAMES
+from frostmap.kernels.frost_number import frost_number as frost_number_of
+from frostmap.kernels.frost_number import frozen_ground as frozen_ground_of
+from frostmap.pipeline import cubes, figures, schema
+from frostmap.pipeline.map_sheets import MapSheet, map_sheet
+from frostmap.pipeline.recipe import parse_recipe
+from frostmap.pipeline.work import Work
+
+pytestmark = pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")  # odc-geo's to_crs
+
+RECIPE = """
+name: plateau
+title: An analytic plateau
+simulated: {simulated}
+region: {{bbox: [76, 28, 102, 39], outline: outline.geojson, pixels_per_tile: {pixels}}}
+epochs:
+  training: {{years: [2009, 2010], label: "2010"}}
+  target: {{years: [2019, 2020], label: "2020"}}
+sources:
+  lst: {{catalogue: catalog.json}}
+  ndvi: {{catalogue: catalog.json}}
+  elevation: elevation.tif
+  sand: sand.tif
+  clay: clay.tif
+  snow_cover: {{training: snow.tif, target: snow.tif}}
+  precipitation: {{training: rain.tif, target: rain.tif}}
+  surveys: [{{name: north, path: survey.tif}}]
+  stations: {{sites: sites.csv, daily: daily.csv}}
+  boreholes: boreholes.csv
+  truth: {{training: truth-training.tif, target: truth-target.tif}}
+"""
+EPOCHS = {"training": 0.0, "target": 0.9}
+"""Warming of each epoch [K]."""
+
+
+def make_work(folder: Path, *, simulated: bool = True, pixels: int = 24, days: int = 46) -> Work:
+    """Return a work directory full of smooth fields; nothing in it is observed."""
+    around = np.radians(np.arange(0, 361, 5))
+    ring = np.column_stack([89 + 12.5 * np.cos(around), 33.5 + 4.6 * np.sin(around) + 0.5 * np.cos(3 * around)])
+    shape = {"type": "Polygon", "coordinates": [ring[::-1].tolist()]}
+    (folder / "outline.geojson").write_text(json.dumps(shape))
+    recipe = parse_recipe(RECIPE.format(simulated=str(simulated).lower(), pixels=pixels), folder / "recipe.yaml")
+    work = Work(recipe, folder / "work")
+    rng = np.random.default_rng(7)
+    geobox = work.geobox
+    coords = geobox.coordinates
+    longitude, latitude = to_geographic(*np.meshgrid(coords["x"].values, coords["y"].values))
+    longitude = np.nan_to_num(longitude, nan=60.0)
+    ridge = np.sin(longitude * 1.3) * np.cos(latitude * 2.1)
+    height = 3300 + 1700 * np.exp(-(((longitude - 88) / 11) ** 2) - ((latitude - 34) / 3.6) ** 2) + 350 * ridge
+    cluster = (1 + np.digitize(longitude + 3 * ridge, [82, 88, 94])).astype(np.int16)
+    e = np.choose(cluster, [0.9, 0.82, 0.95, 0.9, 1.02]).astype(np.float32)
+    area = np.broadcast_to(pixel_area_km2(geobox)[:, np.newaxis], geobox.shape)
+    inside = work.inside
+    classes = {}
+    for epoch, warming in EPOCHS.items():
+        mean = 21.0 - 0.0052 * height - 0.35 * (latitude - 33) + warming
+        ddf, ddt = degree_days(mean)
+        lakes = (np.cos(longitude * 2.7) * np.sin(latitude * 3.3) > 0.93).astype(np.float32)
+        glaciers = (height > 5150 + 80 * warming).astype(np.float32)
+        drift = (e + (0.02 * ridge if epoch == "target" else 0.0)).astype(np.float32)
+        codes = frozen_ground_of(ddf, ddt, drift)
+        codes[glaciers > 0.5], codes[lakes > 0.5] = 4, 5
+        codes[~inside] = 255
+        classes[epoch] = codes
+        write(work, f"forcing/{epoch}", {schema.DDF: ddf, schema.DDT: ddt})
+        write(
+            work,
+            f"frozen_ground/{epoch}",
+            {schema.FROZEN_GROUND: codes, schema.FROST_NUMBER: frost_number_of(ddf, ddt, drift).astype(np.float32)},
+        )
+        write(work, f"masks/{epoch}", {schema.INSIDE: inside, schema.LAKES: lakes, schema.GLACIERS: glaciers})
+        predictors = {variable: np.float32(i + 1) * ridge for i, variable in enumerate(schema.PREDICTORS)}
+        write(work, f"covariates/{epoch}", predictors | {schema.ELEVATION: height})
+        seen = np.stack([730 * (0.5 + 0.2 * ridge - 0.05 * overpass) for overpass in range(4)])
+        write(work, f"annual_cycle/{epoch}", {schema.CLEAR_OBSERVATIONS: seen.astype(np.int16)}, overpass=np.arange(4))
+        group, variables = ("transfer", {}) if epoch == "target" else ("calibration", {schema.CLUSTER: cluster})
+        write(work, f"{group}/{epoch}", variables | {schema.SOIL_E: drift})
+        true = np.stack([ddf + 60 * ridge, ddt - 40 * ridge, drift + 0.01 * ridge, frozen_ground_of(ddf, ddt, e)])
+        write_truth(folder / f"truth-{epoch}.tif", true.astype(np.float32), geobox)
+    write_days(work, ridge, rng, days)
+    write_tables(work, classes, area, longitude, latitude, rng)
+    return work
+
+
+def degree_days(mean):
+    """Return freezing and thawing sums of a year that is a cosine of 12 K about its mean."""
+    phase = np.cos(2 * np.pi * (np.arange(73) + 0.5) / 73)
+    days = mean[np.newaxis] + 12 * phase[:, np.newaxis, np.newaxis]
+    return (
+        (5 * np.maximum(-days, 0).sum(axis=0)).astype(np.float32),
+        (5 * np.maximum(days, 0).sum(axis=0)).astype(np.float32),
+    )
+
+
+def write(work, group, arrays, **coords):
+    cubes.create_group(work.store, group, list(arrays), work.geobox, coords, work.chunk_pixels)
+    for variable, values in arrays.items():
+        zarr.open_array(work.store, path=f"{group}/{variable.name}", mode="r+")[...] = np.asarray(
+            values, variable.dtype
+        )
+
+
+def write_truth(path, bands, geobox: GeoBox):
+    profile = {"driver": "GTiff", "dtype": "float32", "nodata": np.nan, "crs": str(geobox.crs)}
+    profile |= {"count": 4, "height": geobox.shape.y, "width": geobox.shape.x, "transform": geobox.transform}
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.write(bands)
+        raster.descriptions = ("ddf", "ddt", "e", "frozen_ground")
+
+
+def write_days(work, ridge, rng, days):
+    time = np.datetime64("2020-01-01", "ns") + np.arange(days) * np.timedelta64(1, "D")
+    coords = {"time": time, "overpass": np.arange(4)}
+    filled = np.empty((days, 4, *work.geobox.shape), dtype=np.uint16)
+    flag = np.zeros(filled.shape, dtype=np.uint8)
+    for day in range(days):
+        clouds = np.sin(ridge * 3 + day) + 0.2 * rng.standard_normal(ridge.shape) > 0.2 * np.sin(day)
+        filled[day] = (13400 + 500 * ridge + 100 * np.cos(day / 9)).astype(np.uint16)
+        flag[day, :, clouds] = 1
+        flag[day, :, clouds & (ridge > 0.8)] = 2
+    raw = np.where(flag == 0, filled, 0)
+    write(work, "ingest/2020", {schema.LST: raw}, **coords)
+    write(work, "gap_filling/2020", {schema.FILLED_LST: filled, schema.FILL_FLAG: flag}, **coords)
+
+
+def write_tables(work, classes, area, longitude, latitude, rng):
+    (work.folder / "tables").mkdir()
+    frames = {}
+    codes = [1, 2, 3, 4, 5]
+    sizes = {epoch: [float(area[mapped == code].sum()) for code in codes] for epoch, mapped in classes.items()}
+    names = ["permafrost", "seasonally_frozen", "non_frozen", "glacier", "lake"]
+    for epoch, row in sizes.items():
+        frames[f"areas-{epoch}"] = pd.DataFrame({"epoch": epoch, "class": names, "km2": row})
+    before, after = classes["training"], classes["target"]
+    frames["transition"] = pd.DataFrame(
+        [(names[i - 1], names[j - 1], float(area[(before == i) & (after == j)].sum())) for i in codes for j in codes],
+        columns=["from", "to", "km2"],
+    )
+    rows, columns = np.nonzero(np.isin(after, (1, 2)) & work.inside)
+    chosen = rng.choice(rows.size, min(109, rows.size), replace=False)
+    mapped = after[rows[chosen], columns[chosen]]
+    observed = np.where(rng.random(mapped.size) < 0.85, mapped, 3 - mapped)
+    frames["boreholes"] = pd.DataFrame(
+        {
+            "name": [f"B{i}" for i in range(mapped.size)],
+            "longitude": longitude[rows[chosen], columns[chosen]],
+            "latitude": latitude[rows[chosen], columns[chosen]],
+            "observed": np.where(observed == 1, "permafrost", "seasonally frozen"),
+            "mapped": np.where(mapped == 1, "permafrost", "seasonally frozen"),
+            "frost_number": 0.5,
+        }
+    )
+    off_map = {"name": "far", "longitude": 120.0, "latitude": 50.0, "observed": "permafrost", "mapped": ""}
+    frames["boreholes"] = pd.concat([frames["boreholes"], pd.DataFrame([off_map])], ignore_index=True)
+    ground = rng.gamma(2.0, 60.0, 600)
+    skin = 1.2 * ground + rng.normal(0, 25, 600) + 20
+    frames["stations_fit"] = pd.DataFrame(
+        {
+            "station": 1 + np.arange(600) % 20,
+            "year": 2010,
+            "interval": np.arange(600) % 23,
+            "thawing_lst": skin,
+            "thawing_ground": ground,
+            "ndvi": 0.3,
+            "latitude": 33.0,
+            "fitted": 0.8 * skin - 10,
+            "cross_validated": 0.8 * skin - 12,
+        }
+    )
+    frames["clusters"] = pd.DataFrame(
+        {
+            "cluster": [1, 2, 3, 4],
+            "e": [0.82, 0.95, 0.90, 1.02],
+            "lower": [0.781, 0.9474, 0.5, 1.0],
+            "upper": [1.0, 0.9493, 1.5, 1.1],
+            "surveyed_pixels": [1250, 980, 0, 401],
+        }
+    )
+    predictors = [variable.name for variable in schema.PREDICTORS]
+    weights = np.arange(1.0, 1 + len(predictors))
+    frames["forest"] = pd.DataFrame({"predictor": predictors, "importance": weights / weights.sum()})
+    for year, share in ((2009, 0.45), (2010, 0.50), (2019, 0.55), (2020, 0.62)):
+        observed_share = share + np.array([0.0, -0.02, 0.06, 0.05])
+        frames[f"overpasses-{year}"] = pd.DataFrame(
+            {"year": year, "overpass": schema.OVERPASSES, "observed": observed_share, "filled": 1 - observed_share}
+        )
+    for name, frame in frames.items():
+        frame.to_csv(work.table_path(name), index=False)
+    judged = counts(observed == 1, mapped == 1)
+    validation = {
+        "n": judged.n,
+        "tp": judged.tp,
+        "fn": judged.fn,
+        "fp": judged.fp,
+        "tn": judged.tn,
+        "overall_accuracy": judged.overall_accuracy,
+        "kappa": judged.kappa,
+    }
+    areas = {epoch: dict(zip(frames[f"areas-{epoch}"]["class"], row, strict=True)) for epoch, row in sizes.items()}
+    (work.folder / "metrics.json").write_text(json.dumps({"validation": validation, "areas_km2": areas}))
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Work:
+    return make_work(tmp_path_factory.mktemp("plateau"))
+
+
+@pytest.fixture(scope="module")
+def sheet(work) -> MapSheet:
+    return map_sheet(work)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """All figures of a work directory, drawn once."""
+
+    figures: dict[str, Figure | None]
+    paths: list[Path]
+
+
+@pytest.fixture(scope="module")
+def everything(work) -> Drawn:
+    made, draw = {}, figures.draw
+
+    def keep(drawing, *paper):
+        made[drawing.name] = draw(drawing, *paper)
+        return made[drawing.name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw", keep)
+        return Drawn(made, figures.draw_all(work))
+
+
+@pytest.fixture
+def drawn(everything) -> dict[str, Figure | None]:
+    return everything.figures
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+# ---- what must always hold --------------------------------------------------------------------------------------
+
+
+def test_a_full_work_directory_has_every_figure(drawn):
+    assert [name for name, figure in drawn.items() if figure is None] == []
+
+
+def test_every_figure_of_simulated_input_says_so(drawn):
+    assert [name for name, figure in drawn.items() if "simulated" not in texts(figure)] == []
+
+
+def test_figures_of_observations_do_not_say_simulated(work, sheet):
+    observed = Work(work.recipe.model_copy(update={"simulated": False}), work.folder)
+    figure = figures.draw(figures.FIGURES[0], observed, sheet)
+    assert "simulated" not in texts(figure)
+
+
+def test_files_are_whole_pictures_with_something_in_them(work, everything):
+    paths = everything.paths
+    assert [path.stem for path in paths] == [drawing.name for drawing in figures.FIGURES]
+    assert {path.parent for path in paths} == {work.folder / "figures"}
+    for path in paths:
+        picture = matplotlib.image.imread(path)
+        assert picture.shape[1] == pytest.approx(figures.WIDTH * figures.DOTS_PER_INCH, abs=1)
+        assert picture[..., :3].std() > 0.02, path.stem
+    assert not list((work.folder / "figures").glob("*.draft"))
+
+
+def test_an_empty_work_directory_has_no_figure_and_no_error(tmp_path, work):
+    assert figures.draw_all(Work(work.recipe.model_copy(), tmp_path)) == []
+
+
+def test_a_figure_whose_data_is_gone_does_not_outlive_it(tmp_path, work):
+    stale = tmp_path / "figures" / "areas.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"an earlier run's")
+    figures.draw_all(Work(work.recipe.model_copy(), tmp_path))
+    assert not stale.exists()
+
+
+def test_a_table_without_its_columns_is_named_with_what_it_lacks(tmp_path, work, sheet):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "forest.csv").write_text("predictor,weight\nelevation,1\n")
+    drawing = next(drawing for drawing in figures.FIGURES if drawing.name == "forest")
+    with pytest.raises(schema.SchemaError, match="importance"):
+        figures.draw(drawing, Work(work.recipe, tmp_path), sheet)
+
+
+def test_a_run_of_one_epoch_has_no_figure_of_change(work, sheet):
+    epochs = work.recipe.epochs.model_copy(update={"target": None})
+    single = Work(work.recipe.model_copy(update={"epochs": epochs}), work.folder)
+    by_name = {drawing.name: drawing for drawing in figures.FIGURES}
+    assert all(
+        figures.draw(by_name[name], single, sheet) is None for name in ("change", "transition", "forcing_change")
+    )
+    assert all(figures.draw(by_name[name], single, sheet) is not None for name in ("frozen_ground", "soil_parameter"))
+
+
+def test_headline_map_has_a_title_for_each_epoch_a_legend_and_a_scale(drawn):
+    found = texts(drawn["frozen_ground"])
+    for wanted in (
+        "2010 (mean of 2009 and 2010)",
+        "2020 (mean of 2019 and 2020)",
+        "permafrost",
+        "lake",
+        " km",
+        "°E",
+        "°N",
+    ):
+        assert wanted in found
+
+
+def test_boreholes_in_the_legend_are_the_counts_of_the_metrics(work, drawn):
+    found = texts(drawn["boreholes"])
+    judged = work.metrics["validation"]
+    for text, name in (
+        ("permafrost observed, map agrees", "tp"),
+        ("permafrost observed, map disagrees", "fn"),
+        ("no permafrost observed, map disagrees", "fp"),
+        ("no permafrost observed, map agrees", "tn"),
+    ):
+        assert f"{text} ({judged[name]})" in found
+
+
+def test_the_transition_table_shows_every_area(work, drawn):
+    found = texts(drawn["transition"]).split("\n")
+    for km2 in work.table("transition")["km2"]:
+        assert f"{km2:,.0f}" in found
+
+
+# ---- the paper --------------------------------------------------------------------------------------------------
+
+
+def test_a_pixel_is_drawn_where_its_coordinates_are(sheet):
+    rows, columns = np.indices(sheet.geobox.shape)
+    paper = sheet.on_paper(rows * 10_000 + columns)
+    longitude, latitude = 91.3, 33.7
+    x, y = to_sinusoidal(longitude, latitude)
+    column, row = (
+        (x - sheet.geobox.affine.c) / sheet.geobox.affine.a,
+        (y - sheet.geobox.affine.f) / sheet.geobox.affine.e,
+    )
+    left, right, bottom, top = sheet.extent
+    across, up = sheet.positions(longitude, latitude)
+    height, width = paper.shape
+    point = paper[int((top - up) / (top - bottom) * height), int((across - left) / (right - left) * width)]
+    assert divmod(point, 10_000) == (int(row), int(column))
+
+
+def test_equal_areas_on_the_ground_are_equal_on_the_paper(sheet):
+    area = np.broadcast_to(pixel_area_km2(sheet.geobox)[:, np.newaxis], sheet.geobox.shape)
+    left, right, bottom, top = sheet.extent
+    north = sheet.inside & (np.indices(sheet.geobox.shape)[0] < np.median(np.nonzero(sheet.inside)[0]))
+    paper = sheet.on_paper(north).filled(False)
+    drawn = paper.mean() * (right - left) * (top - bottom) / 1e6
+    assert drawn == pytest.approx(area[north].sum(), rel=0.005)
+
+
+def test_nothing_outside_the_region_is_drawn(sheet):
+    paper = sheet.on_paper(np.ones(sheet.geobox.shape))
+    assert np.ma.getmaskarray(paper)[[0, -1]].all()
+    assert np.ma.getmaskarray(paper)[:, [0, -1]].all()
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        "{tiles: [h25v05, h26v05], pixels_per_tile: 24}",
+        "{bbox: [85, 31, 92, 36], pixels_per_tile: 240}",
+        "{outline: outline.geojson, tiles: [h25v05], pixels_per_tile: 120}",
+    ],
+)
+def test_the_outline_is_around_the_pixels_of_the_region(work, region):
+    path = work.recipe.folder / "recipe.yaml"
+    text = RECIPE.format(simulated="true", pixels=24)
+    line = next(line for line in text.splitlines() if line.startswith("region:"))
+    other = map_sheet(Work(parse_recipe(text.replace(line, f"region: {region}"), path), work.folder))
+    area = np.broadcast_to(pixel_area_km2(other.geobox)[:, np.newaxis], other.geobox.shape)[other.inside].sum()
+    assert other.outline.area / 1e6 == pytest.approx(area, rel=0.01)
+    assert other.outline.geom_type == "Polygon"
+
+
+def test_a_grid_of_degrees_is_as_wide_as_its_meridians_are_apart():
+    degrees = GeoBox.from_bbox((90, 32, 94, 35), "EPSG:4326", resolution=0.05)
+    sheet = MapSheet(degrees, np.ones(degrees.shape, dtype=bool), degrees.extent.geom)
+    assert sheet.aspect == pytest.approx(4 * np.cos(np.radians(33.5)) / 3, rel=0.05)
+
+
+# ---- what became of a pixel -------------------------------------------------------------------------------------
+
+
+def test_every_pair_of_classes_is_one_kind_of_change():
+    before, after = np.meshgrid([1, 2, 3, 4, 5], [1, 2, 3, 4, 5])
+    kinds = figures.kind_of_change(before, after)
+    assert set(kinds.ravel()) == set(figures.CHANGES)
+    swapped = figures.kind_of_change(after, before)
+    assert ((kinds == figures.LOST) == (swapped == figures.GAINED)).all()
+
+
+def test_a_pixel_without_class_in_one_epoch_has_no_change():
+    assert figures.kind_of_change(np.array([255, 1]), np.array([1, 255])).tolist() == [255, 255]
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES.values())
+def test_classes_are_known_by_name_and_by_code(name):
+    code = {title: code for code, title in CLASS_NAMES.items()}[name]
+    assert figures.class_code(name) == figures.class_code(code) == figures.class_code(name.replace(" ", "_")) == code
