@@ -38,7 +38,7 @@ class Finished:
 def client() -> Iterator[Client]:
     """Yield a client of two worker processes on this machine."""
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit="3GiB") as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit="3GiB") as cluster,
         Client(cluster) as connection,
     ):
         yield connection

@@ -153,7 +153,7 @@ def test_neither_chunks_nor_workers_change_a_bit(
 ) -> None:
     recipe = make_recipe(archive, store={"chunk_pixels": chunk})
     with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as other,
     ):
         run(recipe, tmp_path / "work", client=other, until="maps")

@@ -22,7 +22,7 @@ from frostmap.pipeline.recipes import BUNDLED, bundled, relocated, with_values
 
 HERE = Path("/somewhere/recipe.yaml")
 SETTINGS = ("ingest", "quality", "gap_filling", "degree_days", "ground_correction", "calibration", "transfer")
-SETTINGS += ("frozen_ground", "cluster")
+SETTINGS += ("frozen_ground", "store", "cluster")
 
 Keys = tuple[str | int, ...]
 
@@ -276,6 +276,7 @@ OTHER_VALUES: dict[str, tuple[Keys, Any]] = {
     "calibration": (("calibration", "prior"), 0.8),
     "transfer": (("transfer", "trees"), 100),
     "frozen_ground": (("frozen_ground", "mask_fraction"), 0.25),
+    "store": (("store", "chunk_pixels"), 50),
     "cluster": (("cluster", "workers"), 1),
 }
 

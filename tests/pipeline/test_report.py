@@ -282,7 +282,7 @@ def test_areas_are_those_of_the_metrics(page):
         for km2 in found.values():
             assert f"{km2:,.0f}" in page.text
         assert f"{sum(found.values()):,.0f}" in page.text
-    assert "permafrost is mapped under 1.04 million km² (39.3%) of the 2.64 million km²" in page.text
+    assert "permafrost is mapped under 1.04 million km² (39.3 %) of the 2.64 million km²" in page.text
 
 
 def test_the_change_of_permafrost_is_told_in_area_in_per_cent_and_in_points(page):
@@ -295,14 +295,14 @@ def test_the_change_of_permafrost_is_told_in_area_in_per_cent_and_in_points(page
 
 def test_boreholes_are_told_with_their_number_and_intervals(page):
     assert (
-        "Of n = 109 boreholes, the map agrees with 92: 84.4% (95 % interval 76.4% to 90.0%); kappa, the agreement "
+        "Of n = 109 boreholes, the map agrees with 92: 84.4 % (95 % interval 76.4 % to 90.0 %); kappa, the agreement "
         "beyond chance, is 0.58 (95 % interval 0.40 to 0.76)."
     ) in page.text
 
 
 def test_granules_are_counted(page):
     assert (
-        "Of 12 granules that the tiles and years call for, 4 (33.33%) were read, 4 are not in the catalogue"
+        "Of 12 granules that the tiles and years call for, 4 (33.3 %) were read, 4 are not in the catalogue"
         in page.text
     )
     assert "the file ends after 12 bytes" in page.text
@@ -346,7 +346,7 @@ def test_one_class_of_boreholes_has_no_kappa_and_no_nan(tmp_path):
     counts = {"n": 6, "tp": 6, "fn": 0, "fp": 0, "tn": 0, "kappa": float("nan")}
     (work.folder / "metrics.json").write_text(json.dumps({"validation": counts}))
     text = Page(report.write_report(work, []).read_text(encoding="utf-8")).text
-    assert "Of n = 6 boreholes, the map agrees with 6: 100.0% (95 % interval 61.0% to 100.0%)." in text
+    assert "Of n = 6 boreholes, the map agrees with 6: 100.0 % (95 % interval 61.0 % to 100.0 %)." in text
 
 
 def test_a_run_of_one_epoch_tells_no_change(tmp_path):

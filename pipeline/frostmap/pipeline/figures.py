@@ -23,6 +23,7 @@ from frostmap.kernels.frost_number import (
     CLASS_NAMES,
     GLACIER,
     LAKE,
+    NO_CLASS,
     NON_FROZEN,
     PERMAFROST,
     SEASONALLY_FROZEN,
@@ -368,7 +369,7 @@ def gap_filling(work: Work, sheet: MapSheet) -> Figure | None:
     norm = _robust([after], sheet)
     observed = np.isfinite(before[sheet.inside]).mean()
     for axes, values, text in (
-        (panels[0], before, f"Terra, day, as delivered: {observed:.0%} observed"),
+        (panels[0], before, f"Terra, day, as delivered: {100 * observed:.0f} % observed"),
         (panels[1], after, "the same overpass with its gaps filled"),
     ):
         image = sheet.draw_values(axes, values, cmap="viridis", norm=norm)
@@ -401,7 +402,7 @@ def overpasses(work: Work, _sheet: MapSheet) -> Figure | None:
         [str(year) for year in by_year.index],
         {OVERPASS_TITLES[name]: (100 * by_year[name]).tolist() for name in names},
         colours=[ORANGE, VERMILION, SKY_BLUE, BLUE],
-        label="{:.0f}" if len(by_year) <= 6 else "",
+        write="{:.0f}".format if len(by_year) <= 6 else None,
     )
     axes.set_ylabel("observed [%]")
     axes.legend(ncols=4, loc="lower left", bbox_to_anchor=(0, 1.0))
@@ -492,7 +493,9 @@ def areas(work: Work, _sheet: MapSheet) -> Figure | None:
     codes = [code for code in CLASS_COLOURS if any(code in sizes for sizes in area.values())]
     figure, axes = _chart_figure(work, "Area of each class", height=3.4)
     series = {title: [sizes.get(code, 0.0) / 1e3 for code in codes] for title, sizes in area.items()}
-    _grouped_bars(axes, [_wrapped(CLASS_NAMES[code]) for code in codes], series, [GREY, BLUE], label="{:,.1f}")
+    _grouped_bars(
+        axes, [_wrapped(CLASS_NAMES[code]) for code in codes], series, [GREY, BLUE][-len(series) :], write=_thousands
+    )
     axes.set_ylabel("area [1000 km²]")
     axes.legend(loc="upper right")
     return figure
@@ -591,7 +594,11 @@ def truth_classes(work: Work, sheet: MapSheet) -> Figure | None:
         kind[(codes == 255) | ~np.isfinite(true) | (true == 255)] = 255
         sheet.draw_colours(axes, kind, {code: colour for code, (_, colour) in kinds.items()}, NO_VALUE_COLOUR)
         compared = kind[sheet.inside & (kind < 5)]
-        agree = f": {np.isin(compared, (0, 1)).mean():.1%} of {compared.size:,} pixels agree" if compared.size else ""
+        agree = (
+            f": {100 * np.isin(compared, (0, 1)).mean():.1f} % of {compared.size:,} pixels agree"
+            if compared.size
+            else ""
+        )
         axes.set_title(f"{_label(work, epoch)}{agree}")
         present |= set(np.unique(kind[sheet.inside]).tolist())
     _legend(figure, [_patch(colour, name) for code, (name, colour) in kinds.items() if code in present], columns=3)
@@ -609,14 +616,14 @@ def class_code(name: object) -> int:
     >>> class_code(2), class_code("2.0"), class_code("seasonally_frozen"), class_code("no such ground")
     (2, 2, 2, 255)
     """
-    text = str(name).strip().lower().replace("_", " ")
     try:
-        return int(float(text))
+        return int(float(str(name)))
     except ValueError:
-        whole = (
-            code for code, known in CLASS_NAMES.items() if known.removesuffix(" ground") == text.removesuffix(" ground")
-        )
-        return next(whole, 255)
+        return next((code for code, known in CLASS_NAMES.items() if _plain(known) == _plain(str(name))), NO_CLASS)
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("_", " ").replace("-", " ").removesuffix(" ground")
 
 
 def is_permafrost(column: Iterable[object]) -> npt.NDArray[np.bool_]:
@@ -755,7 +762,7 @@ def _map_figure(
     """Return a figure with room for some maps, rows of colour bars and rows of a legend; wide regions are stacked."""
     across = min(count, columns or (1 if sheet.aspect > 1.3 else 2))
     down = -(-count // across)
-    maps = down * ((WIDTH / across - 0.5) / sheet.aspect + (0.25 if count == 1 else 0.5))
+    maps = down * ((WIDTH / across - 0.5) / sheet.aspect + (0.25 if down == 1 else 0.5))
     figure = Figure(figsize=(WIDTH, 0.35 + maps + 0.62 * bars + 0.1 + 0.2 * legend_rows), layout="constrained")
     _headline(work, figure, title)
     grid = figure.subplots(down, across, squeeze=False)
@@ -829,16 +836,30 @@ def _diverging(maps: Iterable[Numbers], sheet: MapSheet) -> Normalize:
     return Normalize(-spread, spread) if spread > 0 else Normalize(-1, 1)
 
 
+def _thousands(area: float) -> str:
+    """Return an area in thousands as a label: small ones keep two digits.
+
+    >>> _thousands(1086.04), _thousands(37.51), _thousands(0.0412), _thousands(0)
+    ('1,086', '37.5', '0.041', '0')
+    """
+    return f"{area:,.0f}" if area >= 100 or area == 0 else f"{area:.1f}" if area >= 1 else f"{area:.2g}"
+
+
 def _grouped_bars(
-    axes: Axes, names: Sequence[str], series: dict[str, list[float]], colours: Sequence[str], label: str
+    axes: Axes,
+    names: Sequence[str],
+    series: dict[str, list[float]],
+    colours: Sequence[str],
+    write: Callable[[float], str] | None,
 ) -> None:
+    """Draw bars side by side for each name; `write` makes their labels."""
     width = 0.8 / max(1, len(series))
     centres = np.arange(len(names))
     for position, ((title, heights), colour) in enumerate(zip(series.items(), colours, strict=False)):
         offset = (position - (len(series) - 1) / 2) * width
         bars = axes.bar(centres + offset, heights, width * 0.94, color=colour, label=title)
-        if label:
-            axes.bar_label(bars, labels=[label.format(height) for height in heights], padding=2, fontsize=8)
+        if write is not None:
+            axes.bar_label(bars, labels=[write(height) for height in heights], padding=2, fontsize=8)
     axes.set_xticks(centres, list(names))
     axes.margins(y=0.12)
     _bare(axes)

@@ -257,13 +257,7 @@ def _read_hdf(
             }
         finally:
             file.end()
-    except (
-        HDF4Error,
-        ValueError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-    ) as error:  # pyhdf raises any of these on damaged data
+    except (HDF4Error, ValueError, OverflowError, struct.error, zlib.error) as error:
         raise GranuleError(
             "an HDF granule with damaged content", where=str(path), found=error, remedy=_DOWNLOAD_AGAIN
         ) from error
@@ -350,6 +344,7 @@ def _hdf_elements(path: Path) -> list[_Element]:
 
 def _check_hdf_headers(path: Path, elements: list[_Element]) -> None:
     """Check that headers are consistent: the library writes past its buffers on some that are not."""
+    listed = {(element.tag & ~_HDF4_SPECIAL, element.reference) for element in elements}
     sizes: dict[int, float] = {}
     for element in elements:
         if element.tag == _HDF4_VDATA:
@@ -364,11 +359,15 @@ def _check_hdf_headers(path: Path, elements: list[_Element]) -> None:
                 body = file.read(element.length)
                 try:
                     if element.tag == _HDF4_GROUP:
-                        (members,) = struct.unpack_from(">H", body)
-                        end = _skip_texts(body, 2 + 4 * members, 2)
+                        members = _members(body)
+                        end = _skip_texts(body, 2 + 4 * len(members), 2)
+                        # a member that comes twice, or is not there, sends the library round in circles
+                        sound = len(set(members)) == len(members) and listed.issuperset(
+                            member for member in members if member[0] in (_HDF4_VDATA_HEADER, _HDF4_GROUP)
+                        )
                     else:
                         end = _vdata_header_end(body, sizes.get(element.reference, 0))
-                    sound = end + 8 <= len(body)  # a link and two version numbers follow
+                    sound = sound and end + 8 <= len(body)  # a link and two version numbers follow
                 except struct.error:
                     sound = False
             if not sound:
@@ -391,6 +390,13 @@ def _vdata_header_end(body: bytes, size: float) -> int:
         and records * record_size <= size
     )
     return _skip_texts(body, 10 + 8 * fields, fields + 2) if sound else len(body)
+
+
+def _members(body: bytes) -> list[tuple[int, int]]:
+    """List tag and reference of each member of a group."""
+    (count,) = struct.unpack_from(">H", body)
+    numbers = struct.unpack_from(f">{2 * count}H", body, 2)
+    return list(zip(numbers[:count], numbers[count:], strict=True))
 
 
 def _skip_texts(body: bytes, position: int, count: int) -> int:
@@ -432,17 +438,15 @@ def _deflated(path: Path, elements: list[_Element]) -> dict[str, _Element]:
                 continue
             file.seek(element.offset)
             body = file.read(element.length)
-            (count,) = struct.unpack_from(">H", body)
-            tags, references = np.frombuffer(body, ">u2", 2 * count, 2).reshape(2, count).tolist()
-            if _HDF4_ARRAY not in tags:
-                continue
-            array = at.get((_HDF4_ARRAY | _HDF4_SPECIAL, references[tags.index(_HDF4_ARRAY)]))
+            members = _members(body)
+            arrays = [at.get((tag | _HDF4_SPECIAL, reference)) for tag, reference in members if tag == _HDF4_ARRAY]
+            array = arrays[0] if arrays else None
             if array is None or array.length < 14:
                 continue
             file.seek(array.offset)
             kind, _, _, reference, _, coder = struct.unpack(">HHIHHH", file.read(14))
             if (kind, coder) == (3, 4) and (_HDF4_COMPRESSED, reference) in at:
-                start = 2 + 4 * count
+                start = 2 + 4 * len(members)
                 name = body[start + 2 : _skip_texts(body, start, 1)].decode("latin-1")
                 streams[name] = at[_HDF4_COMPRESSED, reference]
     return streams

@@ -185,6 +185,7 @@ class MapSheet:
                     facecolor=colour,
                     edgecolor=INK,
                     linewidth=0.6,
+                    path_effects=halo,
                     zorder=4,
                 )
             )

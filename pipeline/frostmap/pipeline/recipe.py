@@ -22,7 +22,9 @@ TileName = Annotated[str, Field(pattern=r"^h\d{2}v\d{2}$")]
 class Section(BaseModel):
     """A part of a recipe: frozen, strict, and closed to keys that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Region(Section):
@@ -363,7 +365,8 @@ def parse_recipe(text: str, path: Path) -> Recipe:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         given = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        as_json = json.dumps(given, default=str)
+    except (yaml.YAMLError, TypeError, ValueError) as error:  # the last two: dates that are none, keys that are dates
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(
@@ -380,12 +383,35 @@ def parse_recipe(text: str, path: Path) -> Recipe:
             wanted="keys such as name, region, epochs, sources",
             remedy="see a complete one with: frostmap init demo",
         )
+    _refuse_repeated_keys(root, path)
     try:
-        recipe = Recipe.model_validate_json(json.dumps(given, default=str))
+        recipe = Recipe.model_validate_json(as_json)
     except ValidationError as error:
         raise _as_user_error(error, root, path) from error
     recipe._folder = path.resolve().parent
     return recipe
+
+
+def _refuse_repeated_keys(root: yaml.Node | None, path: Path) -> None:
+    """YAML's readers let the last of two equal keys win, in silence."""
+    nodes = [root]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        elif isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise UserError(
+                        f"the recipe has the key '{key.value}' twice in one section",
+                        where=str(path),
+                        found=f"lines {seen[key.value]} and {line}",
+                        remedy="remove one of them",
+                    )
+                seen[key.value] = line
+                nodes.append(value)
 
 
 def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -> UserError:

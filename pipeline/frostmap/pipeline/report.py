@@ -17,7 +17,7 @@ import pandas as pd
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.kernels.agreement import BinaryCounts
-from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS
+from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS, PERMAFROST
 from frostmap.pipeline.figures import FIGURES, Drawing, class_code, years_in_words
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.work import PRODUCTS, Work
@@ -27,6 +27,11 @@ MOST_ROWS = 20
 
 PAPER_DOI = "10.6084/m9.figshare.30997375"
 """Data of the paper whose method this is."""
+
+
+LST_ERRORS = ("up to 1 K", "up to 2 K", "up to 3 K", "any size")
+EMISSIVITY_ERRORS = ("up to 0.01", "up to 0.02", "up to 0.04", "any size")
+"""Error classes of the quality bits, in words."""
 
 
 # ---- parts of the page ------------------------------------------------------------------------------------------
@@ -100,6 +105,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         region=region_in_words(work),
         sections=sections,
         products=[load_collection(product) for names in PRODUCTS.values() for product in names],
+        granules_were_read=work.recipe.sources.lst is not None,
         paper_doi=PAPER_DOI,
         every_number=flat(work.metrics),
     )
@@ -158,14 +164,16 @@ def area_sentences(work: Work) -> list[str]:
         area = numbers(work.metrics, f"areas_km2.{name}")
         total = sum(area.values())
         if area and total:
-            kinds = [(code, km2) for key, km2 in area.items() if (code := class_code(key)) != NO_CLASS]
-            shares = {code: f"{km2_in_words(km2)} ({km2 / total:.1%})" for code, km2 in kinds}
-            rest = in_words([f"{CLASS_NAMES[code]} {text}" for code, text in shares.items() if code != 1])
+            kinds = sorted(
+                (class_code(key), km2) for key, km2 in area.items() if km2 > 0 and class_code(key) != NO_CLASS
+            )
+            shares = {code: f"{km2_in_words(km2)} ({percent(km2 / total)})" for code, km2 in kinds}
             sentence = (
                 f"In {epoch.title} (mean of {years_in_words(epoch.years)}), permafrost is mapped under "
-                f"{shares.get(1, km2_in_words(0))} of the {km2_in_words(total)} that have a class; {rest}."
+                f"{shares.pop(PERMAFROST, 'nothing')} of the {km2_in_words(total)} that have a class"
             )
-            return [sentence]
+            rest = in_words([f"{CLASS_NAMES[code]} covers {text}" for code, text in shares.items()])
+            return [f"{sentence}; {rest}." if rest else f"{sentence}."]
     return []
 
 
@@ -202,7 +210,7 @@ def borehole_sentences(work: Work) -> list[str]:
     low, high = counted.accuracy_interval()
     sentence = (
         f"Of n = {counted.n:,} boreholes, the map agrees with {counted.tp + counted.tn:,}: "
-        f"{counted.overall_accuracy:.1%} (95 % interval {low:.1%} to {high:.1%})"
+        f"{percent(counted.overall_accuracy)} (95 % interval {percent(low)} to {percent(high)})"
     )
     if not math.isnan(counted.kappa):
         low, high = counted.kappa_interval()
@@ -219,8 +227,8 @@ def method(work: Work) -> Section:
         quality, gaps = recipe.quality, recipe.gap_filling
         steps.append(
             "Four overpasses a day of Terra and Aqua (MOD11A1, MYD11A1) are read. Temperatures are kept whose quality "
-            f"bits say an error class of at most {quality.max_lst_error_class} for temperature and "
-            f"{quality.max_emissivity_error_class} for emissivity."
+            f"bits allow an error of {LST_ERRORS[quality.max_lst_error_class]}, and in emissivity of "
+            f"{EMISSIVITY_ERRORS[quality.max_emissivity_error_class]}."
         )
         steps.append(
             f"Gaps are filled with the pixel's annual cycle of clear days ({gaps.harmonics} harmonics, at least "
@@ -245,9 +253,10 @@ def method(work: Work) -> Section:
         if sources.clusters
         else f"Pixels are grouped into {calibration.clusters} soil clusters"
     )
+    surveys = "the surveyed map" if len(sources.surveys) == 1 else f"{len(sources.surveys)} surveyed maps"
     steps.append(
         f"{clusters}. E of each is chosen, between {calibration.lower:g} and {calibration.upper:g}, such that the map "
-        f"of {recipe.epochs.training.title} agrees best with {len(sources.surveys)} surveyed map(s): the exact maximum "
+        f"of {recipe.epochs.training.title} agrees best with {surveys}: the exact maximum "
         f"of kappa. Where the surveys leave E undecided it is the value nearest to {calibration.prior:g}."
     )
     if recipe.epochs.target is not None:
@@ -259,7 +268,7 @@ def method(work: Work) -> Section:
     steps.append(
         "The frost number is F = √DDF / (√DDF + E √DDT). Ground is permafrost where F is above 0.5, non-frozen where "
         f"DDF is at most {recipe.frozen_ground.non_frozen_below:g} °C d, and seasonally frozen elsewhere. Pixels with "
-        f"at least {recipe.frozen_ground.mask_fraction:.0%} lake or glacier are shown as such."
+        f"at least {100 * recipe.frozen_ground.mask_fraction:g} % lake or glacier are shown as such."
     )
     return Section("method", "How it was made", steps, [], [])
 
@@ -281,9 +290,9 @@ def completeness(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     count = granules["status"].value_counts()
     good, bad, missing = (int(count.get(status, 0)) for status in ("ok", "bad", "missing"))
     sentences.append(
-        f"Of {len(granules):,} granules that the tiles and years call for, {good:,} ({good / len(granules):.2%}) were "
-        f"read, {missing:,} are not in the catalogue, and {bad:,} could not be read. Days without a granule count as "
-        "clouded."
+        f"Of {len(granules):,} granules that the tiles and years call for, {good:,} ({percent(good / len(granules))}) "
+        f"were read, {missing:,} are not in the catalogue, and {bad:,} could not be read. Days without a granule count "
+        "as clouded."
     )
     by_year = granules.pivot_table(index=["year", "product"], columns="status", values="tile", aggfunc="count")
     by_year = by_year.reindex(columns=["ok", "missing", "bad"]).fillna(0).astype(int)
@@ -360,8 +369,8 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         against = "" if at_one is None else f" (with E = 1 everywhere: {minus(f'{at_one:.3f}')})"
         sentences.append(
             f"On n = {counted.n:,} surveyed pixels the calibrated map reaches kappa {minus(f'{counted.kappa:.3f}')}"
-            f"{against} and an overall accuracy of {counted.overall_accuracy:.1%}. These are the pixels that E was "
-            "chosen on: the numbers say how well E can fit them, not how well the map does elsewhere."
+            f"{against} and an overall accuracy of {percent(counted.overall_accuracy)}. These are the pixels that E "
+            "was chosen on: the numbers say how well E can fit them, not how well the map does elsewhere."
         )
         parts.append(confusion("Surveyed pixels", counted, "surveyed"))
     else:
@@ -371,8 +380,8 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         alone = int((table["surveyed_pixels"] == 0).sum())
         if alone:
             sentences.append(
-                f"{alone} of {len(table)} clusters were never surveyed: their E is the prior, "
-                f"{work.recipe.calibration.prior:g}, and the map there rests on it."
+                f"Nobody surveyed {alone} of the {len(table)} clusters: E there is the prior, "
+                f"{work.recipe.calibration.prior:g}, and the map rests on it."
             )
         rows = [
             (
@@ -408,7 +417,7 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     parts: list[Picture | Table] = list(pictures.get("areas", []))
     if not area:
         return Section("areas", "Frost number and areas", [], parts, ["There are no areas yet."])
-    keys = list(dict.fromkeys(key for found in area.values() for key in found))
+    keys = sorted({key for found in area.values() for key in found}, key=class_code)
     both = len(area) == 2
     rows = []
     for key in [*keys, None]:
@@ -491,7 +500,7 @@ def change(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     if moved.get("compared_km2"):
         sentences.append(
             f"{km2_in_words(moved['changed_km2'])} of the {km2_in_words(moved['compared_km2'])} that have a class in "
-            f"both epochs changed it ({moved['changed_km2'] / moved['compared_km2']:.1%})."
+            f"both epochs changed it ({percent(moved['changed_km2'] / moved['compared_km2'])})."
         )
     before, after = (epoch.title for epoch in epochs.values())
     sentences.append(
@@ -539,12 +548,13 @@ def provenance(work: Work) -> Section:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     absent = [] if content else ["There is no provenance.json: versions and granules are not recorded."]
     facts = [("recipe", recipe.name), ("SHA-256 of the recipe", recipe.digest())]
-    if content:
+    if content.get("granules"):
         facts += [
-            ("granules read", f"{len(content.get('granules', [])):,}"),
+            ("granules read", f"{len(content['granules']):,}"),
             ("SHA-256 of their names and digests", str(content.get("granules_sha256", ""))),
-            ("written (UTC)", str(content.get("written", ""))),
         ]
+    if content:
+        facts.append(("written (UTC)", str(content.get("written", ""))))
     parts: list[Picture | Table] = [Table("What made this", ("fact", "value"), facts)]
     software = content.get("software", {})
     if software:
@@ -719,4 +729,5 @@ def region_in_words(work: Work) -> str:
     )
     pixels = int(work.inside.sum())
     tiles = f"MODIS tiles {', '.join(work.tiles)}; " if work.tiles else ""
-    return f"{tiles}{pixels:,} pixels of {work.pixel_km:.3g} km; epochs {epochs}"
+    plural = "s" if len(work.recipe.epochs.named()) > 1 else ""
+    return f"{tiles}{pixels:,} pixels of {work.pixel_km:.3g} km; epoch{plural} {epochs}"

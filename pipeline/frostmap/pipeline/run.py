@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 import psutil
 from dask.delayed import Delayed
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
+from odc.geo.geobox import GeoBox
 
 from frostmap.pipeline import cubes, ledger, provenance
 from frostmap.pipeline.errors import FrostmapError, UserError
@@ -78,7 +79,7 @@ class Plan:
             "recipe": work.recipe.name,
             "workdir": str(work.folder),
             "grid": {
-                "crs": "MODIS sinusoidal" if work.tiles else str(geobox.crs),
+                "crs": "MODIS sinusoidal" if work.tiles else _crs_name(geobox),
                 "height": geobox.shape.y,
                 "width": geobox.shape.x,
                 "pixel_km": round(work.pixel_km, 4),
@@ -309,11 +310,23 @@ def _compute(client: Client, tasks: list[Delayed], progress: Callable[[int], Non
     try:
         for done, future in enumerate(as_completed(futures), start=1):
             if future.status == "error":
-                raise future.exception()
+                raise _explained(future.exception())
             progress(done)
         return list(client.gather(futures))
     finally:
         client.cancel([future for future in futures if not future.done()])
+
+
+def _explained(error: BaseException) -> BaseException:
+    if not isinstance(error, KilledWorker):
+        return error
+    return UserError(
+        "workers died on the same task again and again, most likely for lack of memory",
+        where=str(error.task),
+        found=f"{error.allowed_failures + 1} workers lost",
+        wanted="tasks that fit a worker's memory; `frostmap plan` shows what each stage takes",
+        remedy="give workers more with cluster.memory_gib or fewer cluster.workers, or lower store.chunk_pixels",
+    )
 
 
 def _write_table(work: Work, name: str, table: pd.DataFrame) -> str:
@@ -403,6 +416,11 @@ def _bytes(work: Work, step: Step) -> int:
         int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
         for variable in step.stage.writes
     )
+
+
+def _crs_name(geobox: GeoBox) -> str:
+    code = geobox.crs.to_epsg() if geobox.crs is not None else None
+    return f"EPSG:{code}" if code else "its own"
 
 
 def _chunks(work: Work, step: Step) -> int:

@@ -17,7 +17,7 @@ import shapely
 import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from odc.geo.geom import Geometry
+from pyproj import Transformer
 from rasterio.features import geometry_mask
 from scipy.ndimage import maximum_filter
 from shapely.geometry.base import BaseGeometry
@@ -148,12 +148,13 @@ class Work:
         shapes = [] if self.outline is None else [self.outline]
         if region.bbox:
             shapes.append(shapely.box(*region.bbox))
-        keep = np.ones(geobox.shape, dtype=bool)
+        keep = np.ones(self.shape, dtype=bool)
+        transformer = Transformer.from_crs("EPSG:4326", str(geobox.crs), always_xy=True)
         for shape in shapes:
-            outline = Geometry(shape, crs="EPSG:4326").segmented(0.05).to_crs(str(geobox.crs))
-            keep &= geometry_mask([outline.geom], geobox.shape, geobox.transform, invert=True)
+            outline = _projected(shapely.segmentize(shape, 0.05), transformer)
+            keep &= geometry_mask([outline], self.shape, geobox.transform, invert=True)
         if self.tiles:
-            in_tile = np.zeros(geobox.shape, dtype=bool)
+            in_tile = np.zeros(self.shape, dtype=bool)
             for tile in self.tiles:
                 rows, cols = self.tile_window(tile)
                 in_tile[rows, cols] = True
@@ -170,7 +171,7 @@ class Work:
         """Return the rows and columns of the map that a tile covers (empty slices where it does not)."""
         box = lattice(self.recipe.region.pixels_per_tile)[parse_tile(tile)]
         row, col = self._offset(box)
-        height, width = self.geobox.shape
+        height, width = self.shape
         n = self.recipe.region.pixels_per_tile
         rows = slice(min(max(row, 0), height), max(min(row + n, height), 0))
         cols = slice(min(max(col, 0), width), max(min(col + n, width), 0))
@@ -241,6 +242,10 @@ def open_raster(path: Path, key: str) -> rasterio.DatasetReader:
             wanted="a raster that GDAL reads, such as GeoTIFF",
             remedy="correct the path in the recipe, or its `data` folder",
         ) from error
+
+
+def _projected(shape: BaseGeometry, transformer: Transformer) -> BaseGeometry:
+    return shapely.transform(shape, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1])))
 
 
 def _read_outline(path: Path) -> BaseGeometry:

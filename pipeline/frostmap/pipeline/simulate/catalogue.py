@@ -158,7 +158,7 @@ def _band(dtype: str, scale: float | None, resolution: int) -> Json:
 def write_item(folder: Path, product: str, date: dt.date, tile: Tile, pixels: int, granule_format: str) -> None:
     """Write a granule's item below the archive's folder, whose sub-folders exist."""
     document = item(product, date, tile, pixels, granule_format)
-    (folder / item_path(product, date, tile)).write_text(json.dumps(document), encoding="utf-8")
+    (folder / item_path(product, date, tile)).write_text(json.dumps(document, separators=(",", ":")), encoding="utf-8")
 
 
 def write_catalogue(folder: Path, granules: Iterable[tuple[str, dt.date, Tile]]) -> Path:

@@ -32,7 +32,7 @@ from pyhdf.V import V  # noqa: F401  # gives HDF.vgstart
 
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, TILE_SIZE, Tile, lattice
 
-DEFLATE_LEVEL = 4
+DEFLATE_LEVEL = 2
 
 _COMPRESSED = 40  # DFTAG_COMPRESSED, the bytes of a compressed element
 

@@ -90,7 +90,7 @@ class Window:
     def places(self) -> Places:
         """Return the pixel centres; a pixel has the same bits in every window that holds it."""
         n = self.pixels_per_tile
-        latitude = 90.0 - (self.rows + 0.5) * (10.0 / n)
+        latitude = np.asarray(90.0 - (self.rows + 0.5) * (10.0 / n), np.float64)
         # x = R λ cos φ and a tile is 10 degrees of a great circle wide
         longitude = ((self.columns + 0.5) * (10.0 / n) - 180.0) / np.cos(np.radians(latitude))
         return Places(np.asarray(longitude, np.float64), latitude, self.pixel_metres / 1000.0)

@@ -196,8 +196,11 @@ def boreholes(simulation: Simulation) -> pd.DataFrame:
     """
     seed, years = simulation.seed, simulation.target_years
     tables = []
+    taken, wanted = 0, 0.0
     for region, (start, end, share) in _CORRIDORS.items():
-        count = round(simulation.boreholes * share)
+        wanted += simulation.boreholes * share
+        count = round(wanted) - taken
+        taken += count
         tries = 14 * max(count, 4)
         chance = _chances(seed, f"boreholes {region}", tries, 6)
         along = chance[:, 0]

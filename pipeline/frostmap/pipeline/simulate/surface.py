@@ -41,6 +41,9 @@ from frostmap.pipeline.simulate.settings import Simulation
 ORIGIN = dt.date(2000, 1, 1)
 """Day 0."""
 
+MISSED_CLOUD_KM = 4.0
+"""Thin cloud goes unnoticed in patches of this width [km]."""
+
 
 def day_number(date: dt.date) -> int:
     """Count days from 0 on 1 January 2000.
@@ -188,6 +191,7 @@ def _observe(
     monsoon_now: float,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
+    patch: int,
     longitude: NDArray[np.float64],
     latitude: NDArray[np.float64],
     threshold_winter: NDArray[np.float64],
@@ -231,7 +235,9 @@ def _observe(
         chance = uniform(rows[i], columns[i], 4 * day + which, pixel_seed)
         missed = False
         if margin > 0.0:
-            missed = margin < 0.45 and chance < 0.13
+            missed = (
+                margin < 0.45 and uniform(rows[i] // patch, columns[i] // patch, 4 * day + which, pixel_seed) < 0.13
+            )
             if not missed:
                 quality[i] = 2
                 continue
@@ -270,7 +276,8 @@ def _observe(
         lst[i] = np.uint16(min(max((value + 273.15) / 0.02 + 0.5, 7500.0), 65535.0))
         time[i] = np.uint8(10.0 * (hour - 24.0 if hour >= 24.0 else hour) + 0.5)
         angle[i] = np.uint8(min(max(math.degrees(zenith) + 65.5, 0.0), 130.0))
-        coverage[i] = np.uint16(2000.0 * min(0.55 + 0.6 * chance, 1.0))
+        # the share of clear looks falls beside clouds, in steps of a twentieth
+        coverage[i] = 100 * np.uint16(20.0 * min(max(0.4 - margin, 0.2), 1.0) + 0.5)
 
 
 Layers = dict[str, NDArray[np.generic]]
@@ -324,6 +331,7 @@ def _granules(
                 monsoon(day_of_year),
                 rows,
                 columns,
+                max(1, round(MISSED_CLOUD_KM / places.spacing_km)),
                 places.longitude.ravel(),
                 places.latitude.ravel(),
                 scene_.clouds.winter.ravel(),

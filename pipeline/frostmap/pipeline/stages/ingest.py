@@ -148,9 +148,11 @@ def _assemble(
     def piece(start: int, overpass: int, top: int, bottom: int, left: int, right: int) -> da.Array:
         block = pieces.get((at.get((top, left), ""), start, overpass))
         if block is not None:
-            return block[variable.name]
+            known: da.Array = block[variable.name]
+            return known
         shape = (min(DAYS_PER_CHUNK, n_days - start), 1, bottom - top, right - left)
-        return da.full(shape, variable.fill_value, dtype=variable.dtype, chunks=shape)
+        empty: da.Array = da.full(shape, variable.fill_value, dtype=variable.dtype, chunks=shape)
+        return empty
 
     blocks = [
         [
@@ -162,7 +164,8 @@ def _assemble(
         ]
         for start in range(0, n_days, DAYS_PER_CHUNK)
     ]
-    return da.block(blocks)
+    whole: da.Array = da.block(blocks)
+    return whole
 
 
 def _table(records: list[list[dict[str, object]]], missing: list[dict[str, object]]) -> pd.DataFrame:

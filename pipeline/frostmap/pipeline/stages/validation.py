@@ -38,13 +38,18 @@ def build(work: Work, _scope: str) -> Products:
         tables["boreholes"] = judged
         metrics["validation"] = delayed(scores)(judged)
     if sources.truth is not None:
-        truth = delayed(against_truth)
+        errors = {}
         for epoch in epochs:
             maps = [work.open(group) for group in (f"forcing/{epoch}", e_group(epoch), f"frozen_ground/{epoch}")]
             path = recipe.path(getattr(sources.truth, epoch))
-            errors = truth(path, work.geobox, *maps)
-            metrics["truth" if epoch == epochs[-1] else f"truth.{epoch}"] = errors
+            errors[epoch] = delayed(against_truth)(path, work.geobox, *maps)
+        metrics["truth"] = delayed(_headline)(errors, epochs[-1])
     return Products(tables=tables, metrics=metrics)
+
+
+def _headline(errors: dict[str, dict[str, float]], mapped: str) -> dict[str, object]:
+    """Return the mapped epoch's errors, with those of every epoch beneath."""
+    return {**errors[mapped], **errors}
 
 
 def at_boreholes(path: Path, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
