@@ -89,7 +89,7 @@ def numpy_degree_days(
 
 
 def best_of(function: Callable[[], Any], rounds: int) -> tuple[float, Any]:
-    """Return the least processor time of some calls [s], which other programs disturb less than the clock on the wall."""
+    """Return the least processor time of some calls [s]; other programs disturb it less than the clock on the wall."""
     best = np.inf
     for _ in range(rounds):
         start = time.thread_time()

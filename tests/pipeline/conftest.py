@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,18 @@ class Finished:
     events: list[Event]
 
 
+@contextmanager
+def workers(n: int) -> Iterator[Client]:
+    """Yield a client of some worker processes of this machine."""
+    options: dict[str, Any] = {"threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=n, memory_limit="3GiB", **options) as cluster, Client(cluster) as connection:
+        yield connection
+
+
 @pytest.fixture(scope="session")
 def client() -> Iterator[Client]:
-    """Yield a client of two worker processes on this machine."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit="3GiB") as cluster,
-        Client(cluster) as connection,
-    ):
+    """Yield a client of two worker processes."""
+    with workers(2) as connection:
         yield connection
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from distributed import Client, LocalCluster
+from distributed import Client
 from rio_cogeo.cogeo import cog_validate
 
 from frostmap.pipeline import cubes
@@ -19,7 +19,7 @@ from frostmap.pipeline.run import plan, run
 from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
-from .conftest import Finished, make_recipe
+from .conftest import Finished, make_recipe, workers
 
 GROUND = ("permafrost", "seasonally_frozen", "non_frozen", "glacier", "lake")
 
@@ -53,7 +53,8 @@ def test_metrics_have_what_scripts_rely_on(pristine: Finished) -> None:
     validation = metrics["validation"]
     assert validation["tp"] + validation["fn"] + validation["fp"] + validation["tn"] == validation["n"] > 0
     for epoch in ("training", "target"):
-        assert set(metrics["areas_km2"][epoch]) == set(GROUND)
+        assert set(metrics["areas_km2"][epoch]) == {*GROUND, "unknown"}
+        assert metrics["areas_km2"][epoch]["unknown"] == 0
         assert metrics["areas_km2"][epoch]["permafrost"] > 0
     for name in ("class_kappa", "ddf_relative_rmse", "ddt_relative_rmse", "e_rmse"):
         assert np.isfinite(metrics["truth"][name])
@@ -147,21 +148,18 @@ def test_a_lost_output_is_made_again_and_is_the_same(finished: Finished, pristin
     same(pristine.folder, finished.folder)
 
 
-@pytest.mark.parametrize(("chunk", "workers"), [(12, 1), (7, 3)])
+@pytest.mark.parametrize(("chunk", "processes"), [(12, 1), (7, 3)])
 def test_neither_chunks_nor_workers_change_a_bit(
-    archive: Path, pristine: Finished, tmp_path: Path, chunk: int, workers: int
+    archive: Path, pristine: Finished, tmp_path: Path, chunk: int, processes: int
 ) -> None:
     recipe = make_recipe(archive, store={"chunk_pixels": chunk})
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as other,
-    ):
+    with workers(processes) as other:
         run(recipe, tmp_path / "work", client=other, until="maps")
-    inner = Work(pristine.recipe, pristine.folder)
+    work = Work(pristine.recipe, pristine.folder)
     for group in groups(tmp_path / "work"):
-        a, b = inner.open(group), cubes.open_group(tmp_path / "work" / "cube.zarr", group)
-        inside = xr.DataArray(inner.inside, dims=("y", "x"), coords={"y": a["y"], "x": a["x"]})
-        for name in a.data_vars:
-            xr.testing.assert_equal(a[name].where(inside), b[name].where(inside))
-    one, other_metrics = (json.loads((f / "metrics.json").read_text()) for f in (pristine.folder, tmp_path / "work"))
-    assert one == other_metrics
+        one, two = work.open(group), cubes.open_group(tmp_path / "work" / "cube.zarr", group)
+        inside = xr.DataArray(work.inside, dims=("y", "x"), coords={"y": one["y"], "x": one["x"]})
+        for name in one.data_vars:
+            xr.testing.assert_equal(one[name].where(inside), two[name].where(inside))
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (pristine.folder, tmp_path / "work")]
+    assert metrics[0] == metrics[1]

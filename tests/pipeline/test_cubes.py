@@ -1,4 +1,4 @@
-"""What is written to the cube is read back, in whole chunks, with coordinates and CF attributes that others understand."""
+"""What is written to the cube is read back, in whole chunks, with coordinates and attributes that others read."""
 
 from pathlib import Path
 

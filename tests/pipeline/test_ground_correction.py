@@ -1,4 +1,4 @@
-"""The regression on stations finds known coefficients, is judged on stations that it has not seen, and can be refused."""
+"""The regression on stations finds known coefficients, is judged on stations it has not seen, and can be refused."""
 
 import numpy as np
 import pandas as pd

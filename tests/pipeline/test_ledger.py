@@ -4,7 +4,9 @@ from pathlib import Path
 
 from frostmap.pipeline import ledger
 
-RECORD = ledger.Record("gap_filling/2019", {"settings": "a", "step ingest/2019": "b"}, 1.5, 10, [], "2026-01-01T00:00:00")
+RECORD = ledger.Record(
+    "gap_filling/2019", {"settings": "a", "step ingest/2019": "b"}, 1.5, 10, [], "2026-01-01T00:00:00"
+)
 
 
 def test_a_record_is_read_back(tmp_path: Path) -> None:

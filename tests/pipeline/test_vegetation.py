@@ -1,4 +1,4 @@
-"""NDVI is decoded by the product's divisor, screened by reliability, averaged two by two, and gaps in time are closed."""
+"""NDVI is decoded by the product's divisor, screened by reliability, averaged two by two, and gaps are closed."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ LEAST_SQUARES = 4
 
 _F = np.float32
 _NAN, _ZERO, _HALF, _ONE, _TWO = _F(np.nan), _F(0.0), _F(0.5), _F(1.0), _F(2.0)
-_DAY = _F(24.0)
+_DAY, _HUGE = _F(24.0), _F(1e9)
 _PEAK_COSINE = np.cos(2.0 * np.pi * PEAK_HOUR / 24.0)
 _PEAK_SINE = np.sin(2.0 * np.pi * PEAK_HOUR / 24.0)
 _PEAK_CC, _PEAK_SS = _F(_PEAK_COSINE**2), _F(_PEAK_SINE**2)
@@ -84,8 +84,8 @@ def mean_of_day(
 
     Free of branches, so that eight pixels go through it at once. ``T``, ``c``, ``s`` are temperature [°C], cosine
     and sine of the overpass times; where not ``valid`` they may be any finite number. Returns the mean [°C], whether
-    there is one, and whether the sinusoid was given up for the mean of pairs. Sums are scaled by the number of
-    observations n, which spares divisions; temperatures are taken about their mean, which spares digits.
+    there is one, and whether the sinusoid was given up for the mean of pairs. Centred sums are n times their usual
+    size, which spares divisions by n.
     """
     n0 = _ONE if valid0 else _ZERO
     n1 = _ONE if valid1 else _ZERO
@@ -101,42 +101,37 @@ def mean_of_day(
     s1 = s1 if valid1 else _ZERO
     s2 = s2 if valid2 else _ZERO
     s3 = s3 if valid3 else _ZERO
-    T0 = T0 if valid0 else _ZERO
-    T1 = T1 if valid1 else _ZERO
-    T2 = T2 if valid2 else _ZERO
-    T3 = T3 if valid3 else _ZERO
-    centre = ((T0 + T1) + (T2 + T3)) / max(n, _ONE)
-    T0, T1, T2, T3 = T0 - n0 * centre, T1 - n1 * centre, T2 - n2 * centre, T3 - n3 * centre
-
     C, S = (c0 + c1) + (c2 + c3), (s0 + s1) + (s2 + s3)
+    T = (n0 * T0 + n1 * T1) + (n2 * T2 + n3 * T3)
     squares = (c0 * c0 + c1 * c1) + (c2 * c2 + c3 * c3)
-    crosses = (c0 * s0 + c1 * s1) + (c2 * s2 + c3 * s3)
-    cT = (c0 * T0 + c1 * T1) + (c2 * T2 + c3 * T3)
-    sT = (s0 * T0 + s1 * T1) + (s2 * T2 + s3 * T3)
     # Two observations: one more equation, a sin(omega t_max) - b cos(omega t_max) = 0, fixes the phase exactly.
     two = n == _TWO
     fixed = _ONE if two else _ZERO
     cc = n * squares - C * C + fixed * _PEAK_SS
     ss = n * (n - squares) - S * S + fixed * _PEAK_CC  # sin² = 1 - cos²
-    cs = n * crosses - C * S - fixed * _PEAK_CS
+    cs = n * ((c0 * s0 + c1 * s1) + (c2 * s2 + c3 * s3)) - C * S - fixed * _PEAK_CS
+    cT = n * ((c0 * T0 + c1 * T1) + (c2 * T2 + c3 * T3)) - C * T
+    sT = n * ((s0 * T0 + s1 * T1) + (s2 * T2 + s3 * T3)) - S * T
     D = cc * ss - cs * cs
-    a = n * (cT * ss - sT * cs)  # times D
-    b = n * (sT * cc - cT * cs)  # times D
+    a = cT * ss - sT * cs  # times D
+    b = sT * cc - cT * cs  # times D
     smallest = _CONTRAST if two else _DETERMINANT * ((n * n) * (n * n))
     fitted = (days * nights > _ZERO) & (smallest <= D)
-    shift = -(a * C + b * S) / (n * D if fitted else _ONE)
+    mean = (T * D - (a * C + b * S)) / (n * D if fitted else _ONE)
 
-    # Temperatures are about their mean here, so the zeros of missing ones lie within the others' range.
+    low01 = min(T0 if valid0 else _HUGE, T1 if valid1 else _HUGE)
+    low23 = min(T2 if valid2 else _HUGE, T3 if valid3 else _HUGE)
+    high01 = max(T0 if valid0 else -_HUGE, T1 if valid1 else -_HUGE)
+    high23 = max(T2 if valid2 else -_HUGE, T3 if valid3 else -_HUGE)
     wild = (
         (a * a + b * b > _AMPLITUDE * (D * D))
-        | (shift < min(min(T0, T1), min(T2, T3)) - _OVERSHOOT)
-        | (shift > max(max(T0, T1), max(T2, T3)) + _OVERSHOOT)
+        | (mean < min(low01, low23) - _OVERSHOOT)
+        | (mean > max(high01, high23) + _OVERSHOOT)
     )
     terra, aqua = n0 * n2, n1 * n3
     pairs = terra + aqua
-    pair_shift = (terra * (T0 + T2) + aqua * (T1 + T3)) * (_F(0.75) - _F(0.25) * pairs)  # 1/2 of one, 1/4 of two
-    shift = pair_shift if wild else shift
-    return centre + shift, fitted & ((pairs > _ZERO) | (not wild)), wild
+    pair_mean = (terra * (T0 + T2) + aqua * (T1 + T3)) * (_F(0.75) - _F(0.25) * pairs)  # 1/2 of one, 1/4 of two
+    return pair_mean if wild else mean, fitted & ((pairs > _ZERO) | (not wild)), wild
 
 
 def sinusoid(temperature: NDArray[np.float32], hours: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -248,9 +243,13 @@ def _fit(
             valid1 = (T1 == T1) & (h1 == h1)
             valid2 = (T2 == T2) & (h2 == h2)
             valid3 = (T3 == T3) & (h3 == h3)
+            T0 = T0 if valid0 else _ZERO
             c0, s0 = cosine_and_sine(_turn(h0 if valid0 else _ZERO))
+            T1 = T1 if valid1 else _ZERO
             c1, s1 = cosine_and_sine(_turn(h1 if valid1 else _ZERO))
+            T2 = T2 if valid2 else _ZERO
             c2, s2 = cosine_and_sine(_turn(h2 if valid2 else _ZERO))
+            T3 = T3 if valid3 else _ZERO
             c3, s3 = cosine_and_sine(_turn(h3 if valid3 else _ZERO))
             value, found, wild = mean_of_day(
                 T0, T1, T2, T3, c0, c1, c2, c3, s0, s1, s2, s3, valid0, valid1, valid2, valid3

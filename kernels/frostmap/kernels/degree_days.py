@@ -18,7 +18,7 @@ _LATEST = np.uint8(LATEST_VIEW_TIME)
 # Fast-math without "nnan" and "ninf": NaN keeps its meaning, sums may be reordered and contracted.
 _MATH = {"contract", "arcp", "nsz", "reassoc"}
 # Pixels decoded at a time (their bytes stay in the first-level cache) and summed at a time (second-level cache).
-_TILE, _BLOCK = 512, 8192
+_TILE, _BLOCK = 256, 8192
 
 
 def degree_day_sums(

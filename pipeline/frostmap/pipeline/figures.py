@@ -31,6 +31,7 @@ from frostmap.kernels.frost_number import (
 from frostmap.pipeline import schema
 from frostmap.pipeline.map_sheets import INK, NO_VALUE_COLOUR, MapSheet, map_sheet
 from frostmap.pipeline.rasters import on_grid
+from frostmap.pipeline.recipe import Epoch
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.work import Work, days_in
 
@@ -554,12 +555,19 @@ def truth(work: Work, sheet: MapSheet) -> Figure | None:
     _headline(work, figure, "Found against true, pixel by pixel")
     grid = figure.subplots(len(epochs), 3, squeeze=False)
     titles = {"ddf": "DDF [°C d]", "ddt": "DDT [°C d]", "e": "E [1]"}
+    classes = _by_epoch(work, "frozen_ground", "frozen_ground")
+    ground = {
+        epoch: sheet.inside
+        & ~np.isin(classes.get(epoch, 0), (GLACIER, LAKE))
+        & ~np.isin(_truth(work, epoch, "frozen_ground", how="nearest"), (GLACIER, LAKE))
+        for epoch in epochs
+    }
     for row, epoch in zip(grid, epochs, strict=True):
         for axes, band in zip(row, TRUTH_GROUPS, strict=True):
             if (epoch, band) not in pairs:
                 axes.set_axis_off()
                 continue
-            true, found = (values[sheet.inside] for values in pairs[epoch, band])
+            true, found = (values[ground[epoch]] for values in pairs[epoch, band])
             _density(axes, true, found)
             axes.set(xlabel="true", title=f"{titles[band]}, {_label(work, epoch)}")
         row[0].set_ylabel("found")
@@ -694,7 +702,19 @@ def _label(work: Work, epoch: str) -> str:
 
 def _epoch_title(work: Work, epoch: str) -> str:
     """Return an epoch's label and years."""
-    return f"{_label(work, epoch)} (mean of {years_in_words(work.recipe.epochs.named()[epoch].years)})"
+    return epoch_in_words(work.recipe.epochs.named()[epoch])
+
+
+def epoch_in_words(epoch: Epoch) -> str:
+    """Return an epoch's label, and its years where they say more.
+
+    Examples
+    --------
+    >>> epoch_in_words(Epoch(years=(2019, 2020))), epoch_in_words(Epoch(years=(2020,)))
+    ('2020 (mean of 2019 and 2020)', '2020')
+    """
+    years = years_in_words(epoch.years)
+    return epoch.title if years == epoch.title else f"{epoch.title} (mean of {years})"
 
 
 def years_in_words(years: Sequence[int]) -> str:
@@ -1045,7 +1065,7 @@ FIGURES: tuple[Drawing, ...] = (
         "Found against true",
         "truth",
         "Number of pixels, on a logarithmic scale of colour, by true and by found value, dark where "
-        "there are many; the line is equality.",
+        "there are many; the line is equality. Lakes and glaciers are left out.",
         "Density plots of found against true freezing and thawing sums and E.",
         truth,
     ),

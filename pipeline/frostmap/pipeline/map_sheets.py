@@ -111,7 +111,7 @@ class MapSheet:
 
     def draw_colours(self, axes: Axes, values: npt.NDArray[Any], colours: dict[int, str], rest: str) -> None:
         """Draw a map of codes, `rest` for codes without a colour of their own."""
-        paper = self.on_paper(values)
+        paper = self._on_panel(axes, values)
         picture = _filled(~np.ma.getmaskarray(paper), rest)
         for code, colour in colours.items():
             picture[(paper == code).filled(False)] = _rgba(colour)
@@ -120,12 +120,17 @@ class MapSheet:
 
     def draw_values(self, axes: Axes, values: npt.NDArray[Any], **style: Any) -> AxesImage:
         """Draw a map of numbers; `style` (cmap, norm) goes to imshow."""
-        paper = np.ma.masked_invalid(self.on_paper(values.astype(np.float32, copy=False)))
-        _, _, inside = self._pixels
-        axes.imshow(_filled(inside, NO_VALUE_COLOUR), extent=self.extent, interpolation="nearest")
-        image = axes.imshow(paper, extent=self.extent, interpolation="nearest", **style)
+        paper = self._on_panel(axes, values.astype(np.float32, copy=False))
+        axes.imshow(_filled(~np.ma.getmaskarray(paper), NO_VALUE_COLOUR), extent=self.extent, interpolation="nearest")
+        image = axes.imshow(np.ma.masked_invalid(paper), extent=self.extent, interpolation="nearest", **style)
         self._draw_frame(axes)
         return image
+
+    def _on_panel(self, axes: Axes, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the paper with as many points as a panel of its figure can show."""
+        place = axes.get_subplotspec()
+        step = 1 if place is None else place.get_gridspec().ncols
+        return self.on_paper(values)[step // 2 :: step, step // 2 :: step]
 
     def _draw_frame(self, axes: Axes) -> None:
         left, right, bottom, top = self.extent
@@ -169,11 +174,33 @@ class MapSheet:
         axes.set_xticks(list(graticule.longitudes.values()), list(graticule.longitudes))
         axes.set_yticks(list(graticule.latitudes.values()), list(graticule.latitudes))
 
+    @cached_property
+    def _scale_length(self) -> float:
+        """Length of the scale bar [m]."""
+        left, right, _, _ = self.extent
+        return _round_length((right - left) / 4)
+
+    @cached_property
+    def _emptiest_corner(self) -> tuple[float, float]:
+        """Where the scale bar starts, in shares of the paper: the corner that covers least of the region."""
+        left, right, _, _ = self.extent
+        *_, inside = self._pixels
+        height, width = inside.shape
+        length = self._scale_length / (right - left)
+        corners = [(0.03, 0.04), (0.97 - length, 0.04), (0.03, 0.9), (0.97 - length, 0.9)]
+
+        def covered(corner: tuple[float, float]) -> float:
+            x, y = corner
+            rows = slice(int((1 - y - 0.08) * height), int((1 - y + 0.02) * height))
+            return float(inside[rows, int(x * width) : int((x + length) * width)].mean())
+
+        return min(corners, key=covered)
+
     def _draw_scale_bar(self, axes: Axes) -> None:
         left, right, bottom, top = self.extent
         width, height = right - left, top - bottom
-        length = _round_length(width / 4)
-        x, y = left + 0.03 * width, bottom + 0.05 * height
+        length = self._scale_length
+        x, y = left + self._emptiest_corner[0] * width, bottom + self._emptiest_corner[1] * height
         halo = [withStroke(linewidth=2.5, foreground="white")]
         thickness = 0.006 * max(width, height)
         for half, colour in ((0, INK), (1, "white")):

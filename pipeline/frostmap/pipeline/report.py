@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pandas as pd
 from frostmap.catalogs.collections import load_collection
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS, PERMAFROST
-from frostmap.pipeline.figures import FIGURES, Drawing, class_code, years_in_words
+from frostmap.pipeline.figures import FIGURES, Drawing, class_code, epoch_in_words
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.work import PRODUCTS, Work
 
@@ -99,6 +100,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["unbroken"] = unbroken
     page = environment.from_string(template).render(
         title=work.recipe.title or f"Frozen ground, {work.recipe.name}",
         simulated=work.recipe.simulated,
@@ -162,18 +164,18 @@ def area_sentences(work: Work) -> list[str]:
     """Return the permafrost area of the last epoch that has one."""
     for name, epoch in reversed(work.recipe.epochs.named().items()):
         area = numbers(work.metrics, f"areas_km2.{name}")
-        total = sum(area.values())
-        if area and total:
-            kinds = sorted(
-                (class_code(key), km2) for key, km2 in area.items() if km2 > 0 and class_code(key) != NO_CLASS
-            )
+        kinds = sorted((class_code(key), km2) for key, km2 in area.items() if km2 > 0 and class_code(key) != NO_CLASS)
+        total = sum(km2 for _, km2 in kinds)
+        if total:
             shares = {code: f"{km2_in_words(km2)} ({percent(km2 / total)})" for code, km2 in kinds}
             sentence = (
-                f"In {epoch.title} (mean of {years_in_words(epoch.years)}), permafrost is mapped under "
+                f"In {epoch_in_words(epoch)}, permafrost is mapped under "
                 f"{shares.pop(PERMAFROST, 'nothing')} of the {km2_in_words(total)} that have a class"
             )
             rest = in_words([f"{CLASS_NAMES[code]} covers {text}" for code, text in shares.items()])
-            return [f"{sentence}; {rest}." if rest else f"{sentence}."]
+            unknown = area.get("unknown", 0.0)
+            more = [f"No class could be given to {km2_in_words(unknown)} of the region."] if unknown else []
+            return [f"{sentence}; {rest}." if rest else f"{sentence}.", *more]
     return []
 
 
@@ -417,7 +419,9 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     parts: list[Picture | Table] = list(pictures.get("areas", []))
     if not area:
         return Section("areas", "Frost number and areas", [], parts, ["There are no areas yet."])
-    keys = sorted({key for found in area.values() for key in found}, key=class_code)
+    keys = sorted(
+        {key for found in area.values() for key, km2 in found.items() if key != "unknown" or km2}, key=class_code
+    )
     both = len(area) == 2
     rows = []
     for key in [*keys, None]:
@@ -691,6 +695,17 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def unbroken(text: str) -> str:
+    """Return a text whose numbers stay on one line with their units.
+
+    Examples
+    --------
+    >>> unbroken("84.4 % of 1.04 million km²") == "84.4\u00a0% of 1.04\u00a0million\u00a0km²"
+    True
+    """
+    return re.sub(r"(?<=\d) (?=%|km|°C|K\b|million)|(?<=million) (?=km)", "\u00a0", text)
+
+
 def in_words(names: Sequence[str]) -> str:
     """Return a list as words.
 
@@ -724,9 +739,7 @@ def granule_table(work: Work) -> pd.DataFrame:
 
 def region_in_words(work: Work) -> str:
     """Return where, how fine and when."""
-    epochs = in_words(
-        [f"{epoch.title} ({years_in_words(epoch.years)})" for epoch in work.recipe.epochs.named().values()]
-    )
+    epochs = in_words([epoch_in_words(epoch) for epoch in work.recipe.epochs.named().values()])
     pixels = int(work.inside.sum())
     tiles = f"MODIS tiles {', '.join(work.tiles)}; " if work.tiles else ""
     plural = "s" if len(work.recipe.epochs.named()) > 1 else ""

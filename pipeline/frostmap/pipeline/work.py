@@ -114,7 +114,16 @@ class Work:
         if region.bbox is None and self.outline is None:
             return region.tiles or ()
         found = [str(tile) for tile in tiles_of(bbox=region.bbox, geometry=self.outline)]
-        return tuple(tile for tile in found if region.tiles is None or tile in region.tiles)
+        both = tuple(tile for tile in found if region.tiles is None or tile in region.tiles)
+        if not both:
+            raise UserError(
+                "the region's tiles and its box or outline do not meet",
+                where="region",
+                found=f"tiles {', '.join(region.tiles or ())}",
+                wanted=f"some of {', '.join(found)}",
+                remedy="correct region.tiles, or leave it out",
+            )
+        return both
 
     @property
     def chunk_pixels(self) -> int:

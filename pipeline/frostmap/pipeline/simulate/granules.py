@@ -34,6 +34,8 @@ from frostmap.catalogs.grids import SINUSOIDAL_CRS, TILE_SIZE, Tile, lattice
 
 DEFLATE_LEVEL = 2
 
+_PATH_LENGTH = 100  # of the mould, whatever the name of the temporary folder
+
 _COMPRESSED = 40  # DFTAG_COMPRESSED, the bytes of a compressed element
 
 _HDF4_LIBRARY = threading.Lock()  # pyhdf must be entered by one thread of a process at a time
@@ -194,7 +196,7 @@ def granule_id(product: str, date: dt.date, tile: Tile) -> str:
 
     Examples
     --------
-    >>> granule_id("MYD11A1", datetime.date(2020, 8, 12), Tile(25, 5))[:30]
+    >>> granule_id("MYD11A1", dt.date(2020, 8, 12), Tile(25, 5))[:30]
     'MYD11A1.A2020225.h25v05.061.20'
     """
     stem = f"{product}.A{date:%Y%j}.{tile}.061"
@@ -246,7 +248,7 @@ class _Mould:
 def _mould(product: str, tile: Tile, pixels: int) -> _Mould:
     what = PRODUCTS[product]
     with _HDF4_LIBRARY, tempfile.TemporaryDirectory(prefix="frostmap-simulate-") as folder:
-        path = str(Path(folder) / "mould.hdf")
+        path = str(Path(folder) / "m").ljust(_PATH_LENGTH, "m")
         file = SD(path, SDC.WRITE | SDC.CREATE | SDC.TRUNC)
         references = []
         for number, layer in enumerate(what.layers, 1):
@@ -279,7 +281,8 @@ def _mould(product: str, tile: Tile, pixels: int) -> _Mould:
         file.attr("comment").set(SDC.CHAR, "simulated by frostmap; not an observation")
         file.end()
         _group_as_grid(path, what.grid, references)
-        content = Path(path).read_bytes()
+        # the library writes the file's path into it; neither place nor length of the path may show
+        content = Path(path).read_bytes().replace(path.encode(), b"simulated".ljust(len(path)))
     slots: dict[int, int] = {}
     for where, offset, length in _compressed_elements(content):
         array_bytes = zlib.decompress(content[offset : offset + length])

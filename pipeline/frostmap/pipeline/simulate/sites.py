@@ -124,14 +124,14 @@ def all_stations(seed: int, count: int, pixel_km: float) -> Stations:
     chosen = np.flatnonzero(wanted)
     apart: list[int] = []
     for candidate in chosen:  # no two in one pixel
+        if len(apart) == count:
+            break
         near = np.hypot(
             (longitude[apart] - longitude[candidate]) * math.cos(math.radians(33.0)),
             latitude[apart] - latitude[candidate],
         )
         if near.size == 0 or near.min() > max(0.3, 1.5 * pixel_km / 111.2):
             apart.append(int(candidate))
-        if len(apart) == count:
-            break
     keep = np.zeros(tries, np.bool_)
     keep[apart] = True
     table = pd.DataFrame(
@@ -213,7 +213,7 @@ def boreholes(simulation: Simulation) -> pd.DataFrame:
         surplus = e**2 * ddt - ddf
         top = np.where(surplus <= 0.0, surplus, surplus / e**2) / 365.25
         usable = inside(longitude, latitude) & (dynamic.lake + dynamic.glacier < 0.2)
-        nearest = np.argsort(np.abs(top) + 0.9 * chance[:, 5] + np.where(usable, 0.0, 1e6), kind="stable")
+        nearest = np.argsort(np.abs(top) + 2.5 * chance[:, 5] + np.where(usable, 0.0, 1e6), kind="stable")
         nearest = nearest[usable[nearest]]
         frozen = nearest[top[nearest] < 0.0]
         thawed = nearest[top[nearest] >= 0.0]

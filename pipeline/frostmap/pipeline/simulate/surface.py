@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.catalogs.grids import Tile
+from frostmap.kernels.view_geometry import equation_of_time, solar_declination
 from frostmap.pipeline.simulate.climate import (
     OMEGA,
     GroundClimate,
@@ -50,7 +51,7 @@ def day_number(date: dt.date) -> int:
 
     Examples
     --------
-    >>> day_number(datetime.date(2010, 1, 1))
+    >>> day_number(dt.date(2010, 1, 1))
     3653
     """
     return (date - ORIGIN).days
@@ -132,38 +133,6 @@ def skin_day(climate: GroundClimate, day: int) -> tuple[NDArray[np.float64], NDA
     sun = math.cos(OMEGA * (day - 165.0))
     swing = np.clip(climate.amplitude + climate.amplitude_season * sun - 10.0 * ndvi, 5.0, 32.0)
     return skin.ravel(), swing.ravel()
-
-
-@njit(nogil=True)
-def declination(day_of_year: float) -> float:
-    """Return the sun's declination (Spencer 1971) [rad]; days counted from 0."""
-    g = 2.0 * math.pi * day_of_year / 365.0
-    return (
-        0.006918
-        - 0.399912 * math.cos(g)
-        + 0.070257 * math.sin(g)
-        - 0.006758 * math.cos(2.0 * g)
-        + 0.000907 * math.sin(2.0 * g)
-        - 0.002697 * math.cos(3.0 * g)
-        + 0.00148 * math.sin(3.0 * g)
-    )
-
-
-@njit(nogil=True)
-def equation_of_time(day_of_year: float) -> float:
-    """Return apparent minus mean solar time (Spencer 1971) [h]; days counted from 0."""
-    g = 2.0 * math.pi * day_of_year / 365.0
-    return (
-        229.18
-        / 60.0
-        * (
-            0.000075
-            + 0.001868 * math.cos(g)
-            - 0.032077 * math.sin(g)
-            - 0.014615 * math.cos(2.0 * g)
-            - 0.040849 * math.sin(2.0 * g)
-        )
-    )
 
 
 @njit(nogil=True)
@@ -311,6 +280,7 @@ def _granules(
     swing: NDArray[np.float64],
 ) -> dict[str, Layers]:
     day, day_of_year = day_number(date), date.timetuple().tm_yday - 1.0
+    day_angle = 2.0 * math.pi * day_of_year / 365.0
     window, places = scene_.window, scene_.land.places
     shape = (window.height, window.width)
     rows, columns = window.rows.ravel(), window.columns.ravel()
@@ -326,8 +296,8 @@ def _granules(
                 NODE_HOUR[which],
                 NODE_PHASE[which],
                 bool(ASCENDING[which]),
-                declination(day_of_year),
-                equation_of_time(day_of_year),
+                float(solar_declination(day_angle)),
+                float(equation_of_time(day_angle)) / 60.0,
                 monsoon(day_of_year),
                 rows,
                 columns,

@@ -7,11 +7,12 @@ import datetime as dt
 import numpy as np
 from numpy.typing import NDArray
 
+from frostmap.kernels.view_geometry import solar_declination
 from frostmap.pipeline.simulate.climate import covariates, season
 from frostmap.pipeline.simulate.clouds import monsoon
 from frostmap.pipeline.simulate.noise import field_seed, fractal, uniform_field
 from frostmap.pipeline.simulate.positions import Window
-from frostmap.pipeline.simulate.surface import Layers, declination, landscape_of
+from frostmap.pipeline.simulate.surface import Layers, landscape_of
 
 COMPOSITES, INTERVAL = 23, 16
 """Composites a year, and days between their starts; the last is cut short by the year's end."""
@@ -67,7 +68,7 @@ def _stored(
     day_of_year = date.timetuple().tm_yday
     last = (dt.date(date.year, 12, 31) - date).days
     composite_day = day_of_year + np.minimum((luck * INTERVAL).astype(np.int64), last)
-    tilt = declination(float(day_of_year + 7))
+    tilt = solar_declination(2.0 * np.pi * (day_of_year + 7) / 365.0)
     sun = np.degrees(np.abs(np.radians(latitude) - tilt)) * 0.9 + 8.0
 
     def scaled(values: NDArray[np.float64], factor: float, low: int, high: int) -> NDArray[np.int16]:

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from frostmap.kernels.agreement import BinaryCounts, counts
 from frostmap.kernels.calibration import calibrate_exact
-from frostmap.kernels.frost_number import critical_e
+from frostmap.kernels.frost_number import PERMAFROST, SEASONALLY_FROZEN, critical_e
 from frostmap.pipeline import predictors
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.rasters import on_grid
@@ -26,8 +26,6 @@ from frostmap.pipeline.schema import CLUSTER, SOIL_E
 from frostmap.pipeline.stage import Products, Stage
 from frostmap.pipeline.work import Work
 
-PERMAFROST, SEASONALLY_FROZEN = 1, 2
-"""Codes of surveyed maps; anything else was not surveyed."""
 MOST_FIT = 200_000
 """Pixels that clusters are fitted on; all are then assigned."""
 

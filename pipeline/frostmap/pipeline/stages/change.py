@@ -12,7 +12,7 @@ from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.kernels.change import changed_area, transition_matrix
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Products, Stage
-from frostmap.pipeline.stages.frozen_ground import CLASS_NAMES
+from frostmap.pipeline.stages.frozen_ground import CLASS_KEYS
 from frostmap.pipeline.work import Work
 
 
@@ -27,10 +27,10 @@ def transitions(before: xr.Dataset, after: xr.Dataset, geobox: GeoBox) -> pd.Dat
     """Return from, to, km2: every pair of classes, over pixels known in both epochs."""
     area = pixel_area_km2(geobox)
     each = np.broadcast_to(area.reshape(geobox.shape.y, -1), geobox.shape)
-    codes = tuple(CLASS_NAMES)
+    codes = tuple(CLASS_KEYS)
     matrix = transition_matrix(before["frozen_ground"].values, after["frozen_ground"].values, each, codes)
     rows = [
-        {"from": CLASS_NAMES[a], "to": CLASS_NAMES[b], "km2": float(matrix[i, j])}
+        {"from": CLASS_KEYS[a], "to": CLASS_KEYS[b], "km2": float(matrix[i, j])}
         for i, a in enumerate(codes)
         for j, b in enumerate(codes)
     ]
@@ -39,7 +39,7 @@ def transitions(before: xr.Dataset, after: xr.Dataset, geobox: GeoBox) -> pd.Dat
 
 def summary(table: pd.DataFrame) -> dict[str, float]:
     """Return the areas [km2] that changed class, that lost permafrost to thaw, and that gained it."""
-    names = list(CLASS_NAMES.values())
+    names = list(CLASS_KEYS.values())
     matrix = table.pivot_table(index="from", columns="to", values="km2").loc[names, names].to_numpy()
     ground = ["seasonally_frozen", "non_frozen"]
     between = table.set_index(["from", "to"])["km2"]

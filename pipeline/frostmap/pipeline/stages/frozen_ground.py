@@ -10,15 +10,30 @@ import xarray as xr
 from dask.delayed import delayed
 
 from frostmap.catalogs.grids import pixel_area_km2
-from frostmap.kernels.frost_number import frost_number, frozen_ground
+from frostmap.kernels.frost_number import (
+    GLACIER,
+    LAKE,
+    NO_CLASS,
+    NON_FROZEN,
+    PERMAFROST,
+    SEASONALLY_FROZEN,
+    frost_number,
+    frozen_ground,
+)
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import FROST_NUMBER, SOIL_E
 from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
 from frostmap.pipeline.stage import Products, Stage, all_epochs
 from frostmap.pipeline.work import Work
 
-CLASS_NAMES = {1: "permafrost", 2: "seasonally_frozen", 3: "non_frozen", 4: "glacier", 5: "lake"}
-GLACIER, LAKE, NONE = 4, 5, 255
+CLASS_KEYS = {
+    PERMAFROST: "permafrost",
+    SEASONALLY_FROZEN: "seasonally_frozen",
+    NON_FROZEN: "non_frozen",
+    GLACIER: "glacier",
+    LAKE: "lake",
+}
+"""What tables and metrics call the classes."""
 
 
 def e_group(epoch: str) -> str:
@@ -45,7 +60,7 @@ def build(work: Work, epoch: str) -> Products:
         meta=np.empty((0, 0), np.uint8),
     )  # fmt: skip
     layers = {FROST_NUMBER.name: number, CLASSES.name: ground}
-    areas = delayed(class_areas)(ground, pixel_area_km2(work.geobox))
+    areas = delayed(class_areas)(ground, pixel_area_km2(work.geobox), work.inside)
     return Products(
         cube=xr.Dataset({v.name: (v.dims, layers[v.name], v.attrs) for v in (FROST_NUMBER, CLASSES)}),
         tables={f"areas-{epoch}": delayed(_area_table)(areas, epoch)},
@@ -68,13 +83,16 @@ def classes(
     ground = frozen_ground(ddf, ddt, e, non_frozen_below)
     ground = np.where(glaciers >= mask_fraction, GLACIER, ground)
     ground = np.where(lakes >= mask_fraction, LAKE, ground)
-    return np.where(inside, ground, NONE).astype(np.uint8)
+    return np.where(inside, ground, NO_CLASS).astype(np.uint8)
 
 
-def class_areas(ground: npt.NDArray[np.uint8], area: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Return the area of each class on the ellipsoid [km2], and what is inside the region but unknown."""
+def class_areas(
+    ground: npt.NDArray[np.uint8], area: npt.NDArray[np.float64], inside: npt.NDArray[np.bool_]
+) -> dict[str, float]:
+    """Return the area of each class on the ellipsoid [km2], and of what is inside the region but unknown."""
     each = np.broadcast_to(area.reshape(ground.shape[0], -1), ground.shape)
-    return {name: float(each[ground == code].sum()) for code, name in CLASS_NAMES.items()}
+    areas = {name: float(each[ground == code].sum()) for code, name in CLASS_KEYS.items()}
+    return areas | {"unknown": float(each[inside & (ground == NO_CLASS)].sum())}
 
 
 def _area_table(areas: dict[str, float], epoch: str) -> pd.DataFrame:

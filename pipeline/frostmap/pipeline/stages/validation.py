@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.sites import read_boreholes
 from frostmap.kernels.agreement import class_kappa, counts
+from frostmap.kernels.frost_number import NO_CLASS, NON_FROZEN, PERMAFROST, SEASONALLY_FROZEN
 from frostmap.pipeline.errors import DataIncomplete
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Recipe
@@ -24,7 +25,7 @@ from frostmap.pipeline.work import Work
 
 REACH = 2
 """A borehole on a lake or glacier pixel takes the nearest frozen-ground pixel within this many pixels, flagged."""
-GROUND = (1, 2, 3)
+GROUND = (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN)
 
 
 def build(work: Work, _scope: str) -> Products:
@@ -63,7 +64,10 @@ def at_boreholes(path: Path, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
     taken = [nearest_ground(ground, row, col) for row, col in zip(places.row, places.col, strict=True)]
     table = boreholes.assign(
         observed=np.where(boreholes["permafrost"], "permafrost", "seasonally frozen"),
-        mapped=["" if t is None else ("permafrost" if ground[t[0], t[1]] == 1 else "seasonally frozen") for t in taken],
+        mapped=[
+            "" if t is None else ("permafrost" if ground[t[0], t[1]] == PERMAFROST else "seasonally frozen")
+            for t in taken
+        ],
         frost_number=[np.nan if t is None else float(number[t[0], t[1]]) for t in taken],
         moved=[np.nan if t is None else t[2] for t in taken],
     )
@@ -124,7 +128,7 @@ def against_truth(
     ddf, ddt, e = true("ddf"), true("ddt"), true("e")
     return {
         "pixels": int(both.sum()),
-        "pixels_unmapped": int((~both & np.isin(real, GROUND) & (ground == 255)).sum()),
+        "pixels_unmapped": int((~both & np.isin(real, GROUND) & (ground == NO_CLASS)).sum()),
         "class_kappa": class_kappa(real[both].astype(int), ground[both].astype(int), GROUND),
         "class_agreement": float(np.mean(real[both] == ground[both])),
         "ddf_relative_rmse": rmse(forcing["ddf"].values, ddf) / float(ddf[both].mean()),
