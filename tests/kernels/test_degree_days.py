@@ -140,7 +140,7 @@ def test_one_pass_equals_the_steps(seed: int) -> None:
 
 
 def test_one_pass_covers_pixels_beyond_its_tiles() -> None:
-    days, width = (1, 9000) if not numba.config.DISABLE_JIT else (1, 600)
+    days, width = (1, 17000) if not numba.config.DISABLE_JIT else (1, 600)
     lst = np.full((days, 4, 1, width), 14000, np.uint16)
     lst[..., -1] = 13000
     view_time = np.empty(lst.shape, np.uint8)

@@ -265,7 +265,7 @@ def test_a_catalogue_that_has_nothing_ends_with_3(here: Path) -> None:
     (here / "demo.yaml").write_text(yaml.safe_dump(recipe))
     result = invoke("plan", "demo.yaml")
     assert result.exit_code == 3
-    assert "no MOD11A1 granule of 2009" in result.stderr
+    assert "no MOD11A1 granule of 2010" in result.stderr
     assert json.loads(invoke("plan", "demo.yaml", "--json").stdout)["exit_code"] == 3
 
 
@@ -486,7 +486,7 @@ def test_the_demo_simulates_once_and_runs_each_time(
 def test_the_demos_recipe_fits_its_simulation(here: Path, archives: list[Any], no_run: list[dict[str, Any]]) -> None:
     assert invoke("demo", "--workdir", "whole").exit_code == 0
     assert invoke("demo", "--workdir", "small", "--small").exit_code == 0
-    assert no_run[0]["recipe"].transfer.samples == 5000
+    assert no_run[0]["recipe"].transfer.samples == 3000
     assert no_run[1]["recipe"].transfer.samples == 300
     for simulation, folder in zip(archives, ("whole", "small"), strict=True):
         recipe = load_recipe(here / folder / "recipe.yaml")

@@ -139,12 +139,13 @@ def _fit_annual_cycle(
     day = np.empty(days, np.int64)
     observed = np.empty(days)
     residual = np.empty(days)
+    ranked = np.empty(days)
     weight = np.empty(days)
     matrix = np.empty(entries)
     right = np.empty(functions)
     factor = np.empty((functions, functions))
-    solution = np.empty(functions)
-    previous = np.empty(functions)
+    solution = np.zeros(functions)
+    previous = np.zeros(functions)
 
     for first in range(0, pixels, _GROUP):
         group = min(_GROUP, pixels - first)
@@ -167,8 +168,11 @@ def _fit_annual_cycle(
             solved = True
             spread = SMALLEST_SPREAD
             for iteration in range(_ITERATIONS):
-                matrix[:] = 0.0
-                right[:] = 0.0
+                for k in range(entries):
+                    matrix[k] = 0.0
+                for i in range(functions):
+                    right[i] = 0.0
+                    previous[i] = solution[i]
                 for m in range(n):
                     t, w = day[m], weight[m]
                     wT = w * observed[m]
@@ -176,7 +180,6 @@ def _fit_annual_cycle(
                         matrix[k] += w * products[t, k]
                     for i in range(functions):
                         right[i] += wT * basis[t, i]
-                previous[:] = solution
                 solved = _solve(matrix, right, factor, solution, SMALLEST_PIVOT * n)
                 if not solved:
                     break
@@ -192,7 +195,9 @@ def _fit_annual_cycle(
                         fitted += solution[i] * basis[t, i]
                     residual[m] = abs(observed[m] - fitted)
                 if iteration < _SPREAD_ITERATIONS:
-                    spread = max(SMALLEST_SPREAD, _MAD * np.median(residual[:n]))
+                    for m in range(n):
+                        ranked[m] = residual[m]
+                    spread = max(SMALLEST_SPREAD, _MAD * _median(ranked, n))
                 cutoff = HUBER * spread
                 for m in range(n):
                     weight[m] = 1.0 if residual[m] <= cutoff else cutoff / residual[m]
@@ -200,6 +205,38 @@ def _fit_annual_cycle(
                 for i in range(functions):
                     coefficients[i, first + g] = solution[i]
     return coefficients, observations
+
+
+@njit(nogil=True)
+def _median(values: NDArray[np.float64], n: int) -> float:
+    """Return the median of the first n values, which it reorders; Hoare's selection, as np.median compiles slowly."""
+    middle = n // 2
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            high = j
+        elif middle >= i:
+            low = i
+        else:
+            break
+    upper: float = values[middle]
+    if n % 2 == 1:
+        return upper
+    lower: float = values[0]
+    for m in range(1, middle):
+        lower = max(lower, values[m])
+    return 0.5 * (lower + upper)
 
 
 @njit(nogil=True, fastmath={"contract"})

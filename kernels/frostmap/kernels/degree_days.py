@@ -18,7 +18,7 @@ _LATEST = np.uint8(LATEST_VIEW_TIME)
 # Fast-math without "nnan" and "ninf": NaN keeps its meaning, sums may be reordered and contracted.
 _MATH = {"contract", "arcp", "nsz", "reassoc"}
 # Pixels decoded at a time (their bytes stay in the first-level cache) and summed at a time (second-level cache).
-_TILE, _BLOCK = 256, 8192
+_TILE, _BLOCK = 256, 16384
 
 
 def degree_day_sums(
@@ -299,11 +299,10 @@ def _overpass_degree_days(
 
     for block in range(0, pixels, _BLOCK):
         length = min(_BLOCK, pixels - block)
-        freezing_year[:] = 0.0
-        thawing_year[:] = 0.0
-        freezing_interval[:] = _ZERO
-        thawing_interval[:] = _ZERO
-        count[:] = 0
+        for i in range(length):
+            freezing_year[i] = thawing_year[i] = 0.0
+            freezing_interval[i] = thawing_interval[i] = _ZERO
+            count[i] = 0
         for t in range(days):
             for tile in range(0, length, _TILE):
                 size = min(_TILE, length - tile)
@@ -343,10 +342,10 @@ def _overpass_degree_days(
                         s1,
                         s2,
                         s3,
-                        stored[0, i] > 0,
-                        stored[1, i] > 0,
-                        stored[2, i] > 0,
-                        stored[3, i] > 0,
+                        _F(stored[0, i]) > _ZERO,
+                        _F(stored[1, i]) > _ZERO,
+                        _F(stored[2, i]) > _ZERO,
+                        _F(stored[3, i]) > _ZERO,
                     )
                     mean = mean if found else _ZERO
                     frost[i] += max(-mean, _ZERO)

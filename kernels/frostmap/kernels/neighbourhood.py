@@ -62,8 +62,9 @@ def _neighbourhood_mean(anomaly: NDArray[np.float32], radius: int) -> NDArray[np
     column_sum = np.empty(width, np.int64)
     column_count = np.empty(width, np.int64)
     for t in range(days):
-        column_sum[:] = 0
-        column_count[:] = 0
+        for x in range(width):
+            column_sum[x] = 0
+            column_count[x] = 0
         for y in range(min(radius, height)):
             _add_row(anomaly[t, y], 1, column_sum, column_count)
         for y in range(height):

@@ -430,11 +430,8 @@ def run_demo(
 def _simulation(small: bool, seed: int) -> Simulation:
     from frostmap.pipeline.simulate import Simulation
 
-    if not small:
-        return Simulation(seed=seed)
-    return Simulation(
-        seed=seed, tiles=SMALL_TILES, pixels_per_tile=SMALL_PIXELS, training_years=(2010,), target_years=(2020,)
-    )
+    whole = Simulation(seed=seed, training_years=(2010,), target_years=(2020,))
+    return whole.model_copy(update={"tiles": SMALL_TILES, "pixels_per_tile": SMALL_PIXELS}) if small else whole
 
 
 def _demo_recipe(simulation: Simulation, small: bool, archive: Path | None = None) -> str:
@@ -449,8 +446,6 @@ def _demo_recipe(simulation: Simulation, small: bool, archive: Path | None = Non
                 "title": "A small part of a simulated plateau",
                 "region.tiles": simulation.tiles,
                 "region.pixels_per_tile": simulation.pixels_per_tile,
-                "epochs.training.years": simulation.training_years,
-                "epochs.target.years": simulation.target_years,
                 "transfer.samples": 300,
                 "transfer.trees": 100,
             },

@@ -213,7 +213,7 @@ def boreholes(simulation: Simulation) -> pd.DataFrame:
         surplus = e**2 * ddt - ddf
         top = np.where(surplus <= 0.0, surplus, surplus / e**2) / 365.25
         usable = inside(longitude, latitude) & (dynamic.lake + dynamic.glacier < 0.2)
-        nearest = np.argsort(np.abs(top) + 2.5 * chance[:, 5] + np.where(usable, 0.0, 1e6), kind="stable")
+        nearest = np.argsort(np.abs(top) + 10.0 * chance[:, 5] + np.where(usable, 0.0, 1e6), kind="stable")
         nearest = nearest[usable[nearest]]
         frozen = nearest[top[nearest] < 0.0]
         thawed = nearest[top[nearest] >= 0.0]

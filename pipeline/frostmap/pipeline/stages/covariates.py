@@ -48,9 +48,12 @@ def build(work: Work, epoch: str) -> Products:
         layer: da.Array = da.from_delayed(task, shape, dtype=np.dtype("float32"))
         return layer
 
-    terrain = delayed(terrain_on_grid)(_paths(recipe, epoch)["elevation"], work.geobox)
-    for variable in TERRAIN:
-        layers[variable.name] = lazily(terrain[variable.name])
+    if epoch == "training":
+        terrain = delayed(terrain_on_grid)(_paths(recipe, epoch)["elevation"], work.geobox)
+        layers |= {variable.name: lazily(terrain[variable.name]) for variable in TERRAIN}
+    else:  # the ground keeps its shape
+        before = work.open("covariates/training").chunk()
+        layers |= {variable.name: before[variable.name].data for variable in TERRAIN}
     for variable in (SNOW_COVER, PRECIPITATION, SAND, CLAY):
         path = _paths(recipe, epoch)[variable.name]
         layers[variable.name] = lazily(delayed(on_grid)(path, work.geobox, f"sources.{variable.name}"))
@@ -145,7 +148,8 @@ def _scopes(recipe: Recipe) -> list[str]:
 
 
 def _inputs(recipe: Recipe, epoch: str) -> list[str]:
-    return [f"vegetation/{year}" for year in sorted(recipe.epochs.named()[epoch].years)]
+    before = [] if epoch == "training" else ["covariates/training"]
+    return before + [f"vegetation/{year}" for year in sorted(recipe.epochs.named()[epoch].years)]
 
 
 COVARIATES = Stage(

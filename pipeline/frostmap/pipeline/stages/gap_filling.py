@@ -70,16 +70,13 @@ def fill(raw: xr.Dataset, cycle: xr.Dataset, *, quality: Quality, settings: GapF
 
 
 def complete_view_time(stored: npt.NDArray[np.uint8], nominal_hours: float) -> npt.NDArray[np.uint8]:
-    """Return view times (time, y, x) without gaps: from the 16-day repeat, else the year's median, else nominal."""
+    """Return view times (time, y, x) without gaps: from the 16-day repeat, else the year's mean, else nominal."""
     repeated = fill_by_orbit_repeat(stored)
-    gaps = repeated == MISSING
-    if not gaps.any():
-        return repeated
-    ordered = np.sort(np.where(stored == MISSING, 32767, stored.astype(np.int16)), axis=0)
-    seen = (stored != MISSING).sum(axis=0)
-    middle = np.take_along_axis(ordered, np.maximum((seen - 1) // 2, 0)[np.newaxis], axis=0)[0]
-    typical = np.where(seen > 0, middle, round(nominal_hours / (VIEW_TIME.scale or 1.0)))
-    return np.where(gaps, typical, repeated).astype(np.uint8)
+    seen = stored != MISSING
+    count = seen.sum(axis=0)
+    mean = np.rint(np.sum(stored, axis=0, where=seen, dtype=np.int64) / np.maximum(count, 1))
+    typical = np.where(count > 0, mean, round(nominal_hours / (VIEW_TIME.scale or 1.0))).astype(np.uint8)
+    return np.where(repeated == MISSING, typical, repeated)
 
 
 def _stored(temperature: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
