@@ -75,10 +75,10 @@ def mean_of_day(
     s1: np.float32,
     s2: np.float32,
     s3: np.float32,
-    valid0: bool,
-    valid1: bool,
-    valid2: bool,
-    valid3: bool,
+    valid0: np.bool_ | bool,
+    valid1: np.bool_ | bool,
+    valid2: np.bool_ | bool,
+    valid3: np.bool_ | bool,
 ) -> tuple[np.float32, np.bool_, np.bool_]:
     """Fit one day's sinusoid; the one place where `sinusoid` and the fused degree days do it.
 

@@ -94,22 +94,25 @@ class Drawing:
 
 def draw_all(work: Work) -> list[Path]:
     """Draw every figure that the work directory has the data for; return their paths."""
+    paths = (draw_to_file(drawing.name, work) for drawing in FIGURES)
+    return [path for path in paths if path is not None]
+
+
+def draw_to_file(name: str, work: Work) -> Path | None:
+    """Draw one of `FIGURES` into the work directory; return its path, or None where the data is not there."""
+    drawing = next(drawing for drawing in FIGURES if drawing.name == name)
     folder = work.folder / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    sheet = map_sheet(work)
-    paths = []
-    for drawing in FIGURES:
-        path = folder / f"{drawing.name}.png"
-        figure = draw(drawing, work, sheet)
-        if figure is None:
-            path.unlink(missing_ok=True)  # an earlier run may have had the data
-            continue
-        draft = path.with_suffix(".draft")
-        with mpl.rc_context(STYLE):
-            figure.savefig(draft, format="png", metadata={"Software": None})
-        draft.replace(path)
-        paths.append(path)
-    return paths
+    path = folder / f"{name}.png"
+    figure = draw(drawing, work, map_sheet(work))
+    if figure is None:
+        path.unlink(missing_ok=True)  # an earlier run may have had the data
+        return None
+    draft = path.with_suffix(".draft")
+    with mpl.rc_context(STYLE):
+        figure.savefig(draft, format="png", metadata={"Software": None})
+    draft.replace(path)
+    return path
 
 
 def draw(drawing: Drawing, work: Work, sheet: MapSheet) -> Figure | None:

@@ -13,18 +13,27 @@ from frostmap.pipeline.work import Work
 
 
 def build(work: Work, _scope: str) -> Products:
-    """Draw the figures and write report/index.html."""
-    return Products(files=delayed(publish)(work.recipe, work.folder))
+    """Draw the figures, a task each, and write report/index.html."""
+    from frostmap.pipeline.figures import FIGURES  # runs that end before the report do without matplotlib
+
+    drawn = [delayed(_draw, pure=False)(work.recipe, work.folder, drawing.name) for drawing in FIGURES]
+    return Products(files=delayed(publish)(work.recipe, work.folder, drawn))
 
 
-def publish(recipe: Recipe, folder: Path) -> list[Path]:
-    """Draw what the work directory has data for; return the paths of what was written."""
-    from frostmap.pipeline import figures, report  # only the worker that draws loads matplotlib
+def _draw(recipe: Recipe, folder: Path, name: str) -> Path | None:
+    from frostmap.pipeline.figures import draw_to_file
+
+    return draw_to_file(name, Work(recipe, folder))
+
+
+def publish(recipe: Recipe, folder: Path, drawn: list[Path | None]) -> list[Path]:
+    """Write the report around the figures; return the paths of all."""
+    from frostmap.pipeline.report import write_report
 
     work = Work(recipe, folder)
     provenance.write(work)
-    drawn = figures.draw_all(work)
-    return [*drawn, report.write_report(work, drawn)]
+    figures = [path for path in drawn if path is not None]
+    return [*figures, write_report(work, figures)]
 
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
