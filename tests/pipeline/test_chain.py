@@ -148,18 +148,27 @@ def test_a_lost_output_is_made_again_and_is_the_same(finished: Finished, pristin
     same(pristine.folder, finished.folder)
 
 
-@pytest.mark.parametrize(("chunk", "processes"), [(12, 1), (7, 3)])
-def test_neither_chunks_nor_workers_change_a_bit(
-    archive: Path, pristine: Finished, tmp_path: Path, chunk: int, processes: int
-) -> None:
-    recipe = make_recipe(archive, store={"chunk_pixels": chunk})
-    with workers(processes) as other:
-        run(recipe, tmp_path / "work", client=other, until="maps")
+def assert_the_same_but_for_chunks(pristine: Finished, folder: Path) -> None:
     work = Work(pristine.recipe, pristine.folder)
-    for group in groups(tmp_path / "work"):
-        one, two = work.open(group), cubes.open_group(tmp_path / "work" / "cube.zarr", group)
+    assert groups(folder) == groups(pristine.folder)
+    for group in groups(folder):
+        one, two = work.open(group), cubes.open_group(folder / "cube.zarr", group)
         inside = xr.DataArray(work.inside, dims=("y", "x"), coords={"y": one["y"], "x": one["x"]})
         for name in one.data_vars:
             xr.testing.assert_equal(one[name].where(inside), two[name].where(inside))
-    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (pristine.folder, tmp_path / "work")]
+    metrics = [json.loads((path / "metrics.json").read_text()) for path in (pristine.folder, folder)]
     assert metrics[0] == metrics[1]
+
+
+def test_chunks_do_not_change_a_bit(archive: Path, pristine: Finished, tmp_path: Path, client: Client) -> None:
+    run(make_recipe(archive, store={"chunk_pixels": 12}), tmp_path / "work", client=client, until="maps")
+    assert_the_same_but_for_chunks(pristine, tmp_path / "work")
+
+
+@pytest.mark.slow
+def test_neither_chunks_nor_the_number_of_workers_change_a_bit(
+    archive: Path, pristine: Finished, tmp_path: Path
+) -> None:
+    with workers(3) as three:
+        run(make_recipe(archive, store={"chunk_pixels": 7}), tmp_path / "work", client=three, until="maps")
+    assert_the_same_but_for_chunks(pristine, tmp_path / "work")

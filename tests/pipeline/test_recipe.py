@@ -117,7 +117,7 @@ def test_all_faults_are_named_at_once() -> None:
 
 def test_a_key_given_twice_is_refused_because_yaml_would_take_the_last_in_silence() -> None:
     with pytest.raises(UserError, match="'samples' twice") as caught:
-        parse_recipe(bundled("demo").replace("  samples: 5000", "  samples: 5000\n  samples: 50"), HERE)
+        parse_recipe(bundled("demo").replace("  samples: 3000", "  samples: 3000\n  samples: 50"), HERE)
     first, second = map(int, re.findall(r"\d+", caught.value.found))
     assert second == first + 1
 
@@ -172,7 +172,7 @@ def test_a_value_that_no_run_can_use_is_refused(keys: Keys, value: object, messa
 
 
 def test_a_wrong_value_is_named_with_its_line_and_what_was_found() -> None:
-    text = bundled("demo").replace("years: [2009, 2010]", "years: [-5, 2010]")
+    text = bundled("demo").replace("years: [2010]", "years: [-5, 2010]")
     line = 1 + text[: text.index("[-5")].count("\n")
     with pytest.raises(UserError) as caught:
         parse_recipe(text, HERE)

@@ -68,6 +68,6 @@ def test_a_real_mod13a2_granule_decodes_to_plausible_ndvi(realdata: object) -> N
     path = next((realdata / "modis_hdf").glob("MOD13A2*.hdf"))  # type: ignore[operator]
     arrays = read_granule(path, collection, ["ndvi", "reliability"])
     ndvi = usable_ndvi(arrays["ndvi"], arrays["reliability"], collection)
-    assert np.isfinite(ndvi).mean() > 0.1
+    assert np.isfinite(ndvi).sum() > 5000  # the tile is mostly sea
     assert -0.2 <= np.nanmin(ndvi) <= np.nanmax(ndvi) <= 1.0
     assert 0.05 < np.nanmean(ndvi) < 0.95

@@ -103,17 +103,16 @@ def write_tasks(store: Path, group: str, cube: xr.Dataset, variables: Sequence[V
     write = delayed(_write, pure=False)
     tasks = []
     for variable in variables:
-        array = cube[variable.name].transpose(*variable.dims)
+        array = cube[variable.name].transpose(*variable.dims).data
         target = zarr.open_array(store, path=f"{group}/{variable.name}", mode="r+")
-        if array.chunks is None or any(
-            start % chunk for dim, chunk in zip(array.chunks, target.chunks, strict=True) for start in _starts(dim)
-        ):
-            array = array.chunk(dict(zip(variable.dims, target.chunks, strict=True)))
-        blocks = array.data.to_delayed()
-        starts = [_starts(lengths) for lengths in array.chunks or ()]
+        starts = [_starts(lengths) for lengths in array.chunks]
+        if any(start % chunk for along, chunk in zip(starts, target.chunks, strict=True) for start in along):
+            array = array.rechunk(target.chunks, method="tasks")  # whole chunks, each written by one task
+            starts = [_starts(lengths) for lengths in array.chunks]
+        blocks = array.to_delayed()
         for index in itertools.product(*(range(n) for n in blocks.shape)):
             region = tuple(
-                slice(starts[axis][i], starts[axis][i] + (array.chunks or ())[axis][i]) for axis, i in enumerate(index)
+                slice(starts[axis][i], starts[axis][i] + array.chunks[axis][i]) for axis, i in enumerate(index)
             )
             tasks.append(write(target, region, blocks[index]))
     return tasks

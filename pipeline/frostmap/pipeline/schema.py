@@ -155,6 +155,6 @@ FROZEN_GROUND = Variable(
     SPATIAL,
     "uint8",
     "1",
-    "1 permafrost, 2 seasonally frozen, 3 non-frozen, 4 glacier, 5 lake",
+    "frozen ground: 1 permafrost, 2 seasonally frozen, 3 non-frozen, 4 glacier, 5 lake",
     fill=255,
 )

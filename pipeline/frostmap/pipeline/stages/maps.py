@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import rioxarray  # noqa: F401  (the rio accessor)
 import xarray as xr
 from dask.delayed import delayed
-from odc.geo.cog import write_cog
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
@@ -49,12 +49,11 @@ def write_map(cube: xr.Dataset, variable: Variable, geobox: GeoBox, path: Path, 
     missing = variable.fill if variable.fill is not None else float("nan")
     image = wrap_xr(np.asarray(cube[variable.name].values), geobox, nodata=missing)
     draft = path.with_suffix(".draft.tif")
-    resampling = "mode" if np.dtype(variable.dtype).kind in "ui" else "average"
-    write_cog(
-        image,
+    image.rio.to_raster(
         draft,
-        overwrite=True,
-        overview_resampling=resampling,
+        driver="COG",
+        compress="DEFLATE",
+        overview_resampling="mode" if np.dtype(variable.dtype).kind in "ui" else "average",
         tags=tags | {"long_name": variable.long_name, "units": variable.units},
     )
     draft.replace(path)
