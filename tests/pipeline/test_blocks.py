@@ -34,7 +34,7 @@ def smooth(window: xr.Dataset) -> dict[str, np.ndarray]:
 @given(block=st.integers(3, 40), extra=st.integers(0, 4), height=st.integers(5, 30), width=st.integers(5, 30))
 def test_cutting_with_a_halo_does_not_change_the_result(block: int, extra: int, height: int, width: int) -> None:
     whole = cube((4, height, width))
-    cut = map_windows(smooth, [whole], (MEAN, COUNT), {"time": 4}, block=block, halo=3 + extra).compute(
+    cut = map_windows(smooth, [whole], (MEAN, COUNT), {"time": 4}, block=block, halo=3 + extra).cube.compute(
         scheduler="synchronous"
     )
     expected = smooth(whole)
@@ -44,7 +44,9 @@ def test_cutting_with_a_halo_does_not_change_the_result(block: int, extra: int, 
 
 def test_too_small_a_halo_does_change_it() -> None:
     whole = cube((2, 20, 20))
-    cut = map_windows(smooth, [whole], (MEAN, COUNT), {"time": 2}, block=5, halo=0).compute(scheduler="synchronous")
+    cut = map_windows(smooth, [whole], (MEAN, COUNT), {"time": 2}, block=5, halo=0).cube.compute(
+        scheduler="synchronous"
+    )
     assert not np.array_equal(cut["mean"], smooth(whole)["mean"], equal_nan=True)
 
 
@@ -53,7 +55,7 @@ def test_nothing_is_computed_before_it_is_asked_for() -> None:
         pytest.fail("computed while it was only described")
 
     with dask.config.set(scheduler=refuse):
-        lazy = map_windows(smooth, [cube((2, 20, 20))], (MEAN, COUNT), {"time": 2}, block=8, halo=3)
+        lazy = map_windows(smooth, [cube((2, 20, 20))], (MEAN, COUNT), {"time": 2}, block=8, halo=3).cube
     assert lazy["mean"].chunks == ((2,), (8, 8, 4), (8, 8, 4))
     assert lazy["count"].attrs["units"] == "1"
 
@@ -61,7 +63,7 @@ def test_nothing_is_computed_before_it_is_asked_for() -> None:
 def test_blocks_without_a_wanted_pixel_are_left_as_fill() -> None:
     wanted = np.zeros((20, 20), dtype=bool)
     wanted[2, 3] = True
-    made = map_windows(smooth, [cube((2, 20, 20))], (MEAN, COUNT), {"time": 2}, block=10, halo=3, wanted=wanted)
+    made = map_windows(smooth, [cube((2, 20, 20))], (MEAN, COUNT), {"time": 2}, block=10, halo=3, wanted=wanted).cube
     counts = made["count"].compute(scheduler="synchronous").to_numpy()
     assert (counts[:10, :10] >= 0).all()
     assert (counts[10:] == -1).all()

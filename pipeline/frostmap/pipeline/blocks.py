@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 
 from frostmap.pipeline.schema import Variable
 
 Block = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One array of a task's result, and where in the cube it belongs."""
+
+    variable: str
+    key: str
+    """Its name in the result."""
+    region: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that makes several arrays at once. It is written as one, so that nothing is made twice or sent around."""
+
+    result: Delayed
+    """A `Block`."""
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A cube that is described and not yet computed, and the tasks that make it."""
+
+    cube: xr.Dataset
+    tasks: tuple[Task, ...]
 
 
 def map_windows(
@@ -25,7 +53,7 @@ def map_windows(
     block: int,
     halo: int = 0,
     wanted: npt.NDArray[np.bool_] | None = None,
-) -> xr.Dataset:
+) -> Lazy:
     """Return the lazy result of a function of windows of cubes.
 
     Parameters
@@ -49,13 +77,14 @@ def map_windows(
 
     Returns
     -------
-    Dataset of Dask arrays, one chunk a block.
+    The cube as Dask arrays, one chunk a block; and its tasks, one a block that has a wanted pixel.
     """
     height, width = cubes[0].sizes["y"], cubes[0].sizes["x"]
     tops, lefts = range(0, height, block), range(0, width, block)
     names = tuple(variable.name for variable in writes)
     call = delayed(_call, pure=False, traverse=False)
 
+    tasks: list[Task] = []
     pieces: dict[str, list[list[da.Array]]] = {name: [[] for _ in tops] for name in names}
     for (row, top), left in itertools.product(enumerate(tops), lefts):
         bottom, right = min(top + block, height), min(left + block, width)
@@ -69,6 +98,10 @@ def map_windows(
             slice(left - window["x"].start, right - window["x"].start),
         )
         task = None if empty else call(function, [cube.isel(window) for cube in cubes], names, inner)
+        if task is not None:
+            own = {"y": slice(top, bottom), "x": slice(left, right)}
+            regions = {v.name: tuple(own.get(dim, slice(None)) for dim in v.dims) for v in writes}
+            tasks.append(Task(task, tuple(Part(name, name, regions[name]) for name in names)))
         for variable in writes:
             lengths = dict(sizes) | {"y": bottom - top, "x": right - left}
             shape = tuple(lengths[dim] for dim in variable.dims)
@@ -85,7 +118,7 @@ def map_windows(
         whole: da.Array = da.concatenate(rows, axis=y)
         return whole
 
-    return xr.Dataset({v.name: (v.dims, joined(v), v.attrs) for v in writes})
+    return Lazy(xr.Dataset({v.name: (v.dims, joined(v), v.attrs) for v in writes}), tuple(tasks))
 
 
 def _call(

@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from zarr.codecs import BloscCodec
 
+from frostmap.pipeline.blocks import Block, Task
 from frostmap.pipeline.schema import OVERPASSES, Variable
 
 DAYS_PER_CHUNK = 46
@@ -98,16 +99,26 @@ def open_group(store: Path, group: str) -> xr.Dataset:
     return cube
 
 
-def write_tasks(store: Path, group: str, cube: xr.Dataset, variables: Sequence[Variable]) -> list[Delayed]:
-    """Return the tasks that write a lazy cube, whole chunks each; every task returns the bytes that it wrote."""
+def write_tasks(
+    store: Path, group: str, cube: xr.Dataset, variables: Sequence[Variable], made_by: Sequence[Task] | None = None
+) -> list[Delayed]:
+    """Return the tasks that write a lazy cube, whole chunks each; every task returns the bytes that it wrote.
+
+    With `made_by`, all that a task makes is written by one; what no task makes keeps its fill.
+    """
+    targets = {v.name: zarr.open_array(store, path=f"{group}/{v.name}", mode="r+") for v in variables}
+    if made_by is not None:
+        write_all = delayed(_write_all, pure=False, traverse=False)
+        return [
+            write_all(task.result, [(targets[p.variable], p.key, p.region) for p in task.parts]) for task in made_by
+        ]
     write = delayed(_write, pure=False)
     tasks = []
     for variable in variables:
-        array = cube[variable.name].transpose(*variable.dims).data
-        target = zarr.open_array(store, path=f"{group}/{variable.name}", mode="r+")
+        array, target = cube[variable.name].transpose(*variable.dims).data, targets[variable.name]
         starts = [_starts(lengths) for lengths in array.chunks]
         if any(start % chunk for along, chunk in zip(starts, target.chunks, strict=True) for start in along):
-            array = array.rechunk(target.chunks, method="tasks")  # whole chunks, each written by one task
+            array = array.rechunk(target.chunks, method="tasks")
             starts = [_starts(lengths) for lengths in array.chunks]
         blocks = array.to_delayed()
         for index in itertools.product(*(range(n) for n in blocks.shape)):
@@ -116,6 +127,10 @@ def write_tasks(store: Path, group: str, cube: xr.Dataset, variables: Sequence[V
             )
             tasks.append(write(target, region, blocks[index]))
     return tasks
+
+
+def _write_all(result: Block, parts: list[tuple[Any, str, tuple[slice, ...]]]) -> int:
+    return sum(_write(target, region, result[key]) for target, key, region in parts)
 
 
 def _starts(lengths: tuple[int, ...]) -> list[int]:

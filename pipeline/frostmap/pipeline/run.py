@@ -270,7 +270,7 @@ def _make(work: Work, step: Step, client: Client, report: Reporter) -> None:
     if products.cube is not None:
         check(products.cube, stage.writes, name)
         cubes.create_group(work.store, name, stage.writes, work.geobox, products.coords, work.chunk_pixels)
-        writes = cubes.write_tasks(work.store, name, products.cube, stage.writes)
+        writes = cubes.write_tasks(work.store, name, products.cube, stage.writes, products.tasks)
     others = [*products.tables.values(), *products.metrics.values()]
     others += [task for task in (products.files, products.complaint) if task is not None]
     report(Event("started", name, stage.title, step.reason or "", total=len(writes) + len(others)))

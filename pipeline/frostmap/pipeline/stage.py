@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from dask.delayed import Delayed
 
+from frostmap.pipeline.blocks import Task
 from frostmap.pipeline.schema import Variable
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Products:
 
     cube: xr.Dataset | None = None
     """Variables to write to the stage's group of the cube."""
+    tasks: tuple[Task, ...] | None = None
+    """The tasks that make the cube, where one makes several variables; None: the cube is written chunk by chunk."""
     coords: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
     """Coordinates of the cube's dimensions other than y and x."""
     tables: Mapping[str, Delayed] = field(default_factory=dict)

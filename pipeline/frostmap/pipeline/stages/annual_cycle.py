@@ -23,7 +23,7 @@ def build(work: Work, epoch: str) -> Products:
     recipe = work.recipe
     years = sorted(recipe.epochs.named()[epoch].years)
     sizes = work.sizes(epoch)
-    cube = map_windows(
+    made = map_windows(
         partial(fit, quality=recipe.quality, settings=recipe.gap_filling),
         [work.open(f"ingest/{year}")[["lst", "qc"]] for year in years],
         (COEFFICIENTS, CLEAR_OBSERVATIONS),
@@ -32,7 +32,7 @@ def build(work: Work, epoch: str) -> Products:
         wanted=work.inside_with_margin,
     )
     coords = {name: np.arange(sizes[name], dtype="int8") for name in ("harmonic", "overpass")}
-    return Products(cube=cube, coords=coords)
+    return Products(cube=made.cube, tasks=made.tasks, coords=coords)
 
 
 def fit(*years: xr.Dataset, quality: Quality, settings: GapFilling) -> Block:

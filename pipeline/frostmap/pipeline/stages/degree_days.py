@@ -15,7 +15,7 @@ from frostmap.pipeline.work import Work
 
 def build(work: Work, year: str) -> Products:
     """Return the sums of a year."""
-    cube = map_windows(
+    made = map_windows(
         sums,
         [work.open(f"gap_filling/{year}")[["lst", "view_time"]]],
         YEAR,
@@ -23,7 +23,7 @@ def build(work: Work, year: str) -> Products:
         block=work.chunk_pixels,
         wanted=work.inside,
     )
-    return Products(cube=cube, coords={"interval": np.arange(23, dtype="int16")})
+    return Products(cube=made.cube, tasks=made.tasks, coords={"interval": np.arange(23, dtype="int16")})
 
 
 def sums(filled: xr.Dataset) -> Block:

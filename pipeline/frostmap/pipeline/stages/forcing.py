@@ -43,8 +43,8 @@ def build(work: Work, epoch: str) -> Products:
         coefficients = None
     minimum = work.recipe.degree_days.minimum_days
     function = partial(means, years=years, coefficients=coefficients, minimum_days=minimum)
-    cube = map_windows(function, cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
-    return Products(cube=cube)
+    made = map_windows(function, cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
+    return Products(cube=made.cube, tasks=made.tasks)
 
 
 def means(

@@ -32,7 +32,7 @@ def build(work: Work, year: str) -> Products:
     """Return the filled observations of a year."""
     recipe = work.recipe
     raw, cycle = work.open(f"ingest/{year}"), work.open(f"annual_cycle/{_epoch_of(recipe, year)}")
-    cube = map_windows(
+    made = map_windows(
         partial(fill, quality=recipe.quality, settings=recipe.gap_filling, radius=work.neighbourhood_pixels),
         [raw[["lst", "qc", "view_time"]], cycle[["annual_cycle"]]],
         FILLED,
@@ -41,10 +41,12 @@ def build(work: Work, year: str) -> Products:
         halo=work.neighbourhood_pixels,
         wanted=work.inside,
     )
-    flag = cube["fill_flag"].data
-    counts = [((flag == code) & work.inside).sum(axis=(0, 2, 3)) for code in (0, 1, 2, MISSING)]
+    count = delayed(_count, pure=False, traverse=False)
+    counts = [count(task.result, work.inside[task.parts[0].region[-2:]]) for task in made.tasks]
     share = delayed(_shares)(counts, year)
-    return Products(cube=cube, coords=year_coords(int(year)), tables={f"overpasses-{year}": share})
+    return Products(
+        cube=made.cube, tasks=made.tasks, coords=year_coords(int(year)), tables={f"overpasses-{year}": share}
+    )
 
 
 def fill(raw: xr.Dataset, cycle: xr.Dataset, *, quality: Quality, settings: GapFilling, radius: int) -> Block:
@@ -84,8 +86,15 @@ def _stored(temperature: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     return np.where(np.isfinite(counts), counts, FILLED_LST.fill_value).astype(np.uint16)
 
 
+def _count(filled: Block, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return how many pixel-days of the region each overpass (columns) has of each flag (rows: 0, 1, 2, missing)."""
+    within = filled[FILL_FLAG.name][:, :, inside]
+    return np.stack([(within == code).sum(axis=(0, 2)) for code in (0, 1, 2, MISSING)])
+
+
 def _shares(counts: list[npt.NDArray[np.int64]], year: str) -> pd.DataFrame:
-    observed, with_anomaly, cycle_alone, missing = np.asarray(counts) / np.maximum(np.sum(counts, axis=0), 1)
+    total = np.sum(counts, axis=0)
+    observed, with_anomaly, cycle_alone, missing = total / np.maximum(total.sum(axis=0), 1)
     return pd.DataFrame(
         {
             "year": int(year),

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
+from frostmap.pipeline.blocks import Part, Task
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError
 from frostmap.pipeline.granule_files import read_granule
@@ -41,7 +42,7 @@ def build(work: Work, year: str) -> Products:
         found[granule.product.lower(), str(granule.tile)][(granule.date - first).days] = granule
 
     n_days = days_in(int(year))
-    pieces, records = _read_tiles(work, found, n_days)
+    pieces, tasks, records = _read_tiles(work, found, n_days)
     expected = [(product, tile, day) for product in PRODUCTS["lst"] for tile in work.tiles for day in range(n_days)]
     missing = [
         {"id": "", "product": product.upper(), "tile": tile, "date": first + timedelta(day), "sha256": "",
@@ -53,6 +54,7 @@ def build(work: Work, year: str) -> Products:
     cube = xr.Dataset({v.name: (v.dims, _assemble(work, pieces, v, n_days), v.attrs) for v in RAW})
     return Products(
         cube=cube,
+        tasks=tuple(tasks),
         coords=year_coords(int(year)),
         tables={f"granules-{year}": table},
         complaint=delayed(_complain)(table, work.recipe.ingest, year),
@@ -70,11 +72,11 @@ def year_coords(year: int) -> dict[str, npt.ArrayLike]:
 
 def _read_tiles(
     work: Work, found: dict[tuple[str, str], Days], n_days: int
-) -> tuple[dict[tuple[str, int, int], dict[str, da.Array]], list[object]]:
-    """Return lazy blocks by (tile, first day, overpass) and lazy records of what was read."""
+) -> tuple[dict[tuple[str, int, int], dict[str, da.Array]], list[Task], list[Delayed]]:
+    """Return lazy blocks by (tile, first day, overpass), the tasks that make them, and records of what was read."""
     read = delayed(_read_days, pure=False, traverse=False)
     pieces: dict[tuple[str, int, int], dict[str, da.Array]] = {}
-    records = []
+    tasks, records = [], []
     for product in PRODUCTS["lst"]:
         collection = load_collection(product)
         for tile in work.tiles:
@@ -89,11 +91,20 @@ def _read_tiles(
                 task = read(days, n, collection, crop, work.recipe.region.pixels_per_tile)
                 records.append(task["records"])
                 shape = (n, 1, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
+                tasks.append(Task(task, _parts(product, slice(start, start + n), rows, cols)))
                 for half, overpass in PLATFORM_OVERPASSES[product].items():
                     pieces[tile, start, overpass] = {
                         v.name: da.from_delayed(task[f"{v.name}_{half}"], shape, dtype=np.dtype(v.dtype)) for v in RAW
                     }
-    return pieces, records
+    return pieces, tasks, records
+
+
+def _parts(product: str, days: slice, rows: slice, cols: slice) -> tuple[Part, ...]:
+    return tuple(
+        Part(variable.name, f"{variable.name}_{half}", (days, slice(overpass, overpass + 1), rows, cols))
+        for half, overpass in PLATFORM_OVERPASSES[product].items()
+        for variable in RAW
+    )
 
 
 def _read_days(
