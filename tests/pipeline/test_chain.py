@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pytest
 import rasterio
@@ -16,6 +17,8 @@ from rio_cogeo.cogeo import cog_validate
 
 from frostmap.pipeline import cubes
 from frostmap.pipeline.run import plan, run
+from frostmap.pipeline.schema import check
+from frostmap.pipeline.stage import Stage
 from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
@@ -45,6 +48,20 @@ def test_every_stage_ran_and_left_what_it_promised(pristine: Finished) -> None:
             if stage.writes:
                 cube = work.open(f"{stage.name}/{scope}" if scope else stage.name)
                 assert {variable.name for variable in stage.writes} <= set(cube.data_vars)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_no_stage_computes_while_it_is_described(stage: Stage, pristine: Finished) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        pytest.fail("computed while it was only described")
+
+    work = Work(pristine.recipe, pristine.folder)
+    with dask.config.set(scheduler=refuse):
+        for scope in stage.scopes(pristine.recipe):
+            products = stage.function(work, scope)
+            if products.cube is not None:
+                check(products.cube, stage.writes, stage.name)
+                assert all(products.cube[variable.name].chunks for variable in stage.writes)
 
 
 def test_metrics_have_what_scripts_rely_on(pristine: Finished) -> None:
