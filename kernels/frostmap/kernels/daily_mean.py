@@ -33,7 +33,7 @@ LEAST_SQUARES = 4
 
 _F = np.float32
 _NAN, _ZERO, _HALF, _ONE, _TWO = _F(np.nan), _F(0.0), _F(0.5), _F(1.0), _F(2.0)
-_DAY, _HUGE = _F(24.0), _F(1e9)
+_DAY, _HUGE, _COLDEST = _F(24.0), _F(1e9), _F(-273.15)
 _PEAK_COSINE = np.cos(2.0 * np.pi * PEAK_HOUR / 24.0)
 _PEAK_SINE = np.sin(2.0 * np.pi * PEAK_HOUR / 24.0)
 _PEAK_CC, _PEAK_SS = _F(_PEAK_COSINE**2), _F(_PEAK_SINE**2)
@@ -83,9 +83,10 @@ def mean_of_day(
     """Fit one day's sinusoid; the one place where `sinusoid` and the fused degree days do it.
 
     Free of branches, so that eight pixels go through it at once. ``T``, ``c``, ``s`` are temperature [°C], cosine
-    and sine of the overpass times; where not ``valid`` they may be any finite number. Returns the mean [°C], whether
-    there is one, and whether the sinusoid was given up for the mean of pairs. Centred sums are n times their usual
-    size, which spares divisions by n.
+    and sine of the overpass times; where not ``valid``, ``c`` and ``s`` may be any finite number and ``T`` is absolute
+    zero, which is what a stored 0 decodes to and never the highest. Returns the mean [°C], whether there is one (if
+    not, it may be anything), and whether the sinusoid was given up for the mean of pairs. Centred sums are n times
+    their usual size, which spares divisions by n.
     """
     n0 = _ONE if valid0 else _ZERO
     n1 = _ONE if valid1 else _ZERO
@@ -117,12 +118,12 @@ def mean_of_day(
     b = sT * cc - cT * cs  # times D
     smallest = _CONTRAST if two else _DETERMINANT * ((n * n) * (n * n))
     fitted = (days * nights > _ZERO) & (smallest <= D)
-    mean = (T * D - (a * C + b * S)) / (n * D if fitted else _ONE)
+    mean = (T * D - (a * C + b * S)) / max(n * D, _DETERMINANT)  # where fitted, n D is above 0.2
 
     low01 = min(T0 if valid0 else _HUGE, T1 if valid1 else _HUGE)
     low23 = min(T2 if valid2 else _HUGE, T3 if valid3 else _HUGE)
-    high01 = max(T0 if valid0 else -_HUGE, T1 if valid1 else -_HUGE)
-    high23 = max(T2 if valid2 else -_HUGE, T3 if valid3 else -_HUGE)
+    high01 = max(T0, T1)
+    high23 = max(T2, T3)
     wild = (
         (a * a + b * b > _AMPLITUDE * (D * D))
         | (mean < min(low01, low23) - _OVERSHOOT)
@@ -243,13 +244,13 @@ def _fit(
             valid1 = (T1 == T1) & (h1 == h1)
             valid2 = (T2 == T2) & (h2 == h2)
             valid3 = (T3 == T3) & (h3 == h3)
-            T0 = T0 if valid0 else _ZERO
+            T0 = T0 if valid0 else _COLDEST
             c0, s0 = cosine_and_sine(_turn(h0 if valid0 else _ZERO))
-            T1 = T1 if valid1 else _ZERO
+            T1 = T1 if valid1 else _COLDEST
             c1, s1 = cosine_and_sine(_turn(h1 if valid1 else _ZERO))
-            T2 = T2 if valid2 else _ZERO
+            T2 = T2 if valid2 else _COLDEST
             c2, s2 = cosine_and_sine(_turn(h2 if valid2 else _ZERO))
-            T3 = T3 if valid3 else _ZERO
+            T3 = T3 if valid3 else _COLDEST
             c3, s3 = cosine_and_sine(_turn(h3 if valid3 else _ZERO))
             value, found, wild = mean_of_day(
                 T0, T1, T2, T3, c0, c1, c2, c3, s0, s1, s2, s3, valid0, valid1, valid2, valid3
