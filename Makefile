@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow lint bench wheel lock clean
+.PHONY: help demo test test-slow servers lint bench wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,14 @@ test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
 	@$(BIN)/python -m pytest -m slow tests
 
+.venv-servers/ready: tests/servers/requirements.lock
+	@echo "installing the test servers into .venv-servers ..."
+	@test -x .venv-servers/bin/python || $(PYTHON) -m venv .venv-servers
+	@.venv-servers/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r $<
+	@touch $@
+
+servers: .venv-servers/ready ## the STAC and S3 servers that tests/servers starts, in an environment of their own
+
 lint: $(VENV)/dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -62,6 +70,7 @@ wheel: $(VENV)/dev ## build the wheel from the sdist, install it in an empty env
 lock: ## renew both lock files (needs uv)
 	$(COMPILE) --group build -o requirements.lock
 	$(COMPILE) --group dev -o requirements-dev.lock
+	$(subst pyproject.toml,tests/servers/requirements.in,$(COMPILE)) -o tests/servers/requirements.lock
 
 clean: ## remove what the commands above made
-	rm -rf .venv .venv-wheel dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-wheel .venv-servers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

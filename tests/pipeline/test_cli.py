@@ -182,6 +182,98 @@ def test_plan_stops_at_the_stage_that_is_named(region: Path) -> None:
     assert [step["step"] for step in summary["steps"]] == list(STEPS[:2])
 
 
+@pytest.fixture
+def holes(here: Path) -> Path:
+    """Return a recipe of two tiles and years, and granules, by their names alone, that lack some days."""
+    years = {2010: 365, 2020: 366}
+    for product, step in (("MOD11A1", 1), ("MYD11A1", 1), ("MOD13A1", 16)):
+        for year, last in years.items():
+            for day in range(1, last + 1, step):
+                for tile in ("h25v05", "h26v05"):
+                    folder = "archive"
+                    if (product, year, day, tile) in HOLES or (product == "MYD11A1" and (year, day) in OUTAGE_DAYS):
+                        continue
+                    if (product, year) == ("MOD11A1", 2010) and 100 <= day < 110:
+                        folder = "mirror"
+                    path = (
+                        here
+                        / folder
+                        / product
+                        / str(year)
+                        / f"{product}.A{year}{day:03d}.{tile}.061.{year}400000000.hdf"
+                    )
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.touch()
+    content = yaml.safe_load(bundled("demo"))
+    content["region"] = {"tiles": ["h25v05", "h26v05"], "pixels_per_tile": 24}
+    content["sources"]["lst"] = {
+        "kind": "folder", "catalogue": "archive", "second": {"kind": "folder", "catalogue": "mirror"}
+    }  # fmt: skip
+    content["sources"]["ndvi"] = {"kind": "folder", "catalogue": "archive"}
+    content |= {"name": "holes", "data": "."}
+    content["epochs"]["training"]["years"], content["epochs"]["target"]["years"] = [2010], [2020]
+    recipe = here / "holes.yaml"
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return recipe
+
+
+HOLES = {
+    ("MOD11A1", 2010, 5, "h25v05"),
+    ("MOD11A1", 2010, 6, "h25v05"),
+    ("MOD11A1", 2010, 8, "h25v05"),
+    ("MOD13A1", 2020, 17, "h26v05"),
+    ("MOD13A1", 2020, 33, "h26v05"),
+}
+OUTAGE_DAYS = {(2020, day) for day in range(229, 247)}
+"""16 August to 2 September 2020."""
+OUTAGE = "Aqua, 2020-08-16 to 2020-09-02: failure of the data recorder"
+
+
+def test_plan_says_what_is_missing_and_why(holes: Path) -> None:
+    completeness = json.loads(invoke("plan", holes, "--json", "--until", "ingest").stdout)["completeness"]
+    assert completeness["sources"] == {"lst": ["archive", "mirror"], "ndvi": ["archive"]}
+    rows = {(row["product"], row["year"]): row for row in completeness["products"]}
+    assert rows["MOD11A1", "2010"] == {
+        "product": "MOD11A1",
+        "year": "2010",
+        "expected": 730,
+        "found": 727,
+        "found_in": {"archive": 707, "mirror": 20},
+        "missing": 3,
+        "known_outages": 0,
+        "missing_by_tile": {
+            "h25v05": {"missing": 3, "known_outages": 0, "dates": ["2010-01-05/2010-01-06", "2010-01-08"]}
+        },
+    }
+    assert (rows["MOD11A1", "2020"]["missing"], rows["MOD11A1", "2020"]["missing_by_tile"]) == (0, {})
+    explained = {"missing": 18, "known_outages": 18, "dates": ["2020-08-16/2020-09-02"]}
+    assert rows["MYD11A1", "2020"]["missing_by_tile"] == {"h25v05": explained, "h26v05": explained}
+    assert rows["MOD13A1", "2020"]["missing_by_tile"]["h26v05"]["dates"] == ["2020-01-17/2020-02-02"]
+    assert all(row["expected"] == row["found"] + row["missing"] for row in rows.values())
+    assert all(row["found"] == sum(row["found_in"].values()) for row in rows.values())
+    (outage,) = completeness["outages"]
+    assert (outage["outage"], outage["missing"]) == (OUTAGE, 36)
+    assert outage["source"].startswith("https://")
+
+
+def test_plan_shows_what_is_missing_as_a_table(holes: Path) -> None:
+    lines = [" ".join(line.split()) for line in invoke("plan", holes, "--until", "ingest").stdout.splitlines()]
+    assert "product year expected found from mirror missing of these known outages" in lines
+    assert "MOD11A1 2010 730 727 20 3 0" in lines
+    assert "MYD11A1 2020 732 696 0 36 36" in lines
+    assert "MOD13A1 2020 46 44 0 2 0" in lines
+    assert "sources lst: archive, then mirror" in lines
+    assert "sources ndvi: archive" in lines
+    assert len([line for line in lines if line.startswith(f"outage {OUTAGE} (36 granules; https://")]) == 1
+    assert any(line.startswith("missing the dates, by tile: ") for line in lines)
+
+
+def test_a_run_without_granules_misses_none(region: Path) -> None:
+    summary = json.loads(invoke("plan", region, "--json").stdout)
+    assert summary["completeness"] == {"sources": {}, "products": [], "outages": []}
+    assert "expected" not in invoke("plan", region).stdout
+
+
 Change = Callable[[str], str]
 
 
@@ -265,7 +357,7 @@ def test_a_catalogue_that_has_nothing_ends_with_3(here: Path) -> None:
     (here / "demo.yaml").write_text(yaml.safe_dump(recipe))
     result = invoke("plan", "demo.yaml")
     assert result.exit_code == 3
-    assert "no MOD11A1 granule of 2010" in result.stderr
+    assert "no source has a MOD11A1 granule of 2010" in result.stderr
     assert json.loads(invoke("plan", "demo.yaml", "--json").stdout)["exit_code"] == 3
 
 
@@ -422,7 +514,7 @@ def test_a_folder_without_a_run_ends_with_2(here: Path, name: str) -> None:
 def test_status_tells_what_stands_from_what_is_missing(region: Path) -> None:
     assert invoke("run", region).exit_code == 0
     work = region.parent / "region-work"
-    record = ledger.Record(STEPS[0], {}, 75.0, 2_000_000, [], "2026-01-02T03:04:05+00:00")
+    record = ledger.Record(STEPS[0], {}, 75.0, 2_000_000, {}, {}, "", "", "2026-01-02T03:04:05+00:00")
     ledger.write_record(work / "ledger", record)
     result = invoke("status", work)
     assert result.exit_code == 0
@@ -587,7 +679,7 @@ def test_a_failure_of_ours_as_json(region: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_traceback_goes_elsewhere_where_there_is_no_work_directory(
     region: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from frostmap.pipeline import run as module
+    from frostmap.pipeline import plan as module
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr(module, "plan", lambda *_: 1 / 0)

@@ -10,9 +10,10 @@ import xarray as xr
 import zarr
 
 from frostmap.catalogs.grids import lattice
-from frostmap.pipeline import cubes
+from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.schema import DDF, LST, QC, SchemaError, check
+from frostmap.pipeline.storage import CUBE, Storage
 
 GEOBOX = lattice(24)[25, 5]
 
@@ -34,24 +35,29 @@ def counts() -> xr.Dataset:
     )
 
 
+def write(storage: Storage, cube: xr.Dataset, cause: str = "") -> list[ledger.ChunkRecord]:
+    writes = cubes.write_tasks(storage, "ingest/2019", cube, (LST, QC), pixels=12, cause=cause)
+    tasks = [task.task for task in writes]
+    cubes.prepare_group(storage, "ingest/2019", (LST, QC), GEOBOX, coords(), 12, cause=cause, tasks=tasks)
+    return list(dask.compute(*(task.delayed for task in writes), scheduler="synchronous"))
+
+
 def test_a_cube_is_read_back_as_it_was_written_however_it_was_chunked(tmp_path: Path) -> None:
-    store, written = tmp_path / "cube.zarr", counts()
-    cubes.create_group(store, "ingest/2019", (LST, QC), GEOBOX, coords(), 12)
-    bytes_written = dask.compute(*cubes.write_tasks(store, "ingest/2019", written, (LST, QC)), scheduler="synchronous")
-    read = cubes.open_group(store, "ingest/2019")
+    storage, written = Storage.of_folder(tmp_path), counts()
+    records = write(storage, written)
+    read = cubes.open_group(storage, "ingest/2019")
     for name in ("lst", "qc"):
         np.testing.assert_array_equal(read[name], written[name].compute(scheduler="synchronous"))
         assert read[name].dtype == written[name].dtype
-    assert sum(bytes_written) == 60 * 4 * 24 * 24 * 3
-    assert zarr.open_array(store, path="ingest/2019/lst").chunks == (46, 1, 12, 12)
+    assert sum(record.bytes_written for record in records) == 60 * 4 * 24 * 24 * 3
+    assert zarr.open_array(storage.zarr_store(), path="ingest/2019/lst").chunks == (46, 1, 12, 12)
+    assert {record.task: record for record in records} == ledger.read_chunks(storage, "ingest/2019")
 
 
 def test_any_reader_finds_units_grid_and_time(tmp_path: Path) -> None:
-    store = tmp_path / "cube.zarr"
-    cubes.create_group(store, "ingest/2019", (LST, QC), GEOBOX, coords(), 12)
-    tasks = cubes.write_tasks(store, "ingest/2019", counts(), (LST, QC))
-    dask.compute(*tasks, scheduler="synchronous")
-    plain = xr.open_zarr(store, group="ingest/2019", consolidated=False)
+    storage = Storage.of_folder(tmp_path)
+    write(storage, counts())
+    plain = xr.open_zarr(tmp_path / "cube.zarr", group="ingest/2019", consolidated=False)
     raw = counts()["lst"].compute(scheduler="synchronous").to_numpy()
     np.testing.assert_allclose(plain["lst"].to_numpy()[raw > 0], raw[raw > 0] * 0.02, rtol=1e-6)
     assert np.isnan(plain["lst"].to_numpy()[raw == 0]).all()
@@ -62,9 +68,9 @@ def test_any_reader_finds_units_grid_and_time(tmp_path: Path) -> None:
 
 
 def test_what_was_never_written_holds_the_fill(tmp_path: Path) -> None:
-    store = tmp_path / "cube.zarr"
-    cubes.create_group(store, "forcing/target", (DDF,), GEOBOX, {}, 12)
-    assert np.isnan(cubes.open_group(store, "forcing/target")["ddf"].to_numpy()).all()
+    storage = Storage.of_folder(tmp_path)
+    cubes.prepare_group(storage, "forcing/target", (DDF,), GEOBOX, {}, 12)
+    assert np.isnan(cubes.open_group(storage, "forcing/target")["ddf"].to_numpy()).all()
 
 
 def test_a_check_names_every_fault() -> None:
@@ -82,3 +88,50 @@ def test_a_check_names_every_fault() -> None:
 @pytest.mark.parametrize(("width", "chunk"), [(1200, 100), (80, 80), (24, 24), (97, 97), (2400, 100), (106, 53)])
 def test_chunks_divide_a_tile(width: int, chunk: int) -> None:
     assert cubes.pixels_per_chunk(width) == chunk
+
+
+def test_every_stored_chunk_has_a_record_and_damage_is_found(tmp_path: Path) -> None:
+    storage = Storage.of_folder(tmp_path)
+    write(storage, counts())
+    records = ledger.read_chunks(storage, "ingest/2019")
+    objects = {f"{CUBE}/{key}" for record in records.values() for key in record.objects}
+    stored = {key for key in storage.list(f"{CUBE}/ingest/2019/") if "/c/" in key and ("/lst/" in key or "/qc/" in key)}
+    assert objects == stored
+    assert ledger.damage(storage, "ingest/2019", records) == {}
+    chunk = tmp_path / CUBE / "ingest/2019/lst/c/0/2/1/0"
+    content = chunk.read_bytes()
+
+    chunk.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    owner = next(task for task, record in records.items() if "ingest/2019/lst/c/0/2/1/0" in record.objects)
+    fault = ["ingest/2019/lst/c/0/2/1/0 is not as it was written"]
+    assert ledger.damage(storage, "ingest/2019", records) == {owner: fault}
+    with pytest.raises(ValueError, match="checksum"):
+        cubes.open_group(storage, "ingest/2019")["lst"].to_numpy()
+
+    chunk.write_bytes(content[:-1])
+    assert "bytes, not" in ledger.damage(storage, "ingest/2019", records)[owner][0]
+    chunk.unlink()
+    assert ledger.damage(storage, "ingest/2019", records) == {owner: ["ingest/2019/lst/c/0/2/1/0 is missing"]}
+    chunk.write_bytes(content)
+    assert ledger.damage(storage, "ingest/2019", records) == {}
+
+
+def test_lost_metadata_is_restored_and_chunks_stand(tmp_path: Path) -> None:
+    storage = Storage.of_folder(tmp_path)
+    write(storage, counts(), "a")
+    before = cubes.open_group(storage, "ingest/2019").load()
+    for lost in ("zarr.json", "ingest/zarr.json", "ingest/2019/lst/zarr.json", "ingest/2019/x/c/0"):
+        (tmp_path / CUBE / lost).unlink()
+        records = ledger.read_chunks(storage, "ingest/2019")
+        assert ledger.damage(storage, "ingest/2019", records) == {"": [f"{lost} is missing"]}
+        cubes.prepare_group(storage, "ingest/2019", (LST, QC), GEOBOX, coords(), 12, cause="a")
+        assert ledger.damage(storage, "ingest/2019", records) == {}
+    xr.testing.assert_identical(cubes.open_group(storage, "ingest/2019").load(), before)
+
+
+def test_other_settings_clear_a_group(tmp_path: Path) -> None:
+    storage = Storage.of_folder(tmp_path)
+    write(storage, counts(), "a")
+    cubes.prepare_group(storage, "ingest/2019", (LST, QC), GEOBOX, coords(), 12, cause="b")
+    assert ledger.read_chunks(storage, "ingest/2019") == {}
+    assert (cubes.open_group(storage, "ingest/2019")["lst"].to_numpy() == 0).all()

@@ -35,8 +35,8 @@ epochs:
   training: {{years: [2009, 2010], label: "2010"}}
   target: {{years: [2019, 2020], label: "2020"}}
 sources:
-  lst: {{catalogue: catalog.json}}
-  ndvi: {{catalogue: catalog.json}}
+  lst: {{catalogue: archive/catalog.json, second: {{kind: folder, catalogue: mirror}}}}
+  ndvi: {{catalogue: archive/catalog.json}}
   elevation: elevation.tif
   sand: sand.tif
   clay: clay.tif
@@ -112,9 +112,9 @@ def degree_days(mean):
 
 
 def write(work, group, arrays, **coords):
-    cubes.create_group(work.store, group, list(arrays), work.geobox, coords, work.chunk_pixels)
+    cubes.prepare_group(work.storage, group, list(arrays), work.geobox, coords, work.chunk_pixels)
     for variable, values in arrays.items():
-        zarr.open_array(work.store, path=f"{group}/{variable.name}", mode="r+")[...] = np.asarray(
+        zarr.open_array(work.storage.zarr_store(), path=f"{group}/{variable.name}", mode="r+")[...] = np.asarray(
             values, variable.dtype
         )
 
@@ -203,6 +203,7 @@ def write_tables(work, classes, area, longitude, latitude, rng):
         frames[f"overpasses-{year}"] = pd.DataFrame(
             {"year": year, "overpass": schema.OVERPASSES, "observed": observed_share, "filled": 1 - observed_share}
         )
+    frames |= granule_frames()
     for name, frame in frames.items():
         frame.to_csv(work.table_path(name), index=False)
     judged = counts(observed == 1, mapped == 1)
@@ -217,6 +218,46 @@ def write_tables(work, classes, area, longitude, latitude, rng):
     }
     areas = {epoch: dict(zip(frames[f"areas-{epoch}"]["class"], row, strict=True)) for epoch, row in sizes.items()}
     (work.folder / "metrics.json").write_text(json.dumps({"validation": validation, "areas_km2": areas}))
+
+
+def granule_frames():
+    """Return tables of granules of two tiles with one of each fate: read, from a second source, bad, explained, not."""
+    frames = {}
+    for year in (2009, 2010, 2019, 2020):
+        last = 366 if year == 2020 else 365
+        rows = [
+            (product, tile, day) for product in ("MOD11A1", "MYD11A1") for tile in TILES for day in range(1, last + 1)
+        ]
+        frames[f"granules-{year}"] = granule_frame(year, rows)
+        frames[f"composites-{year}"] = granule_frame(
+            year, [("MOD13A1", tile, day) for tile in TILES for day in range(1, 366, 16)]
+        )
+    return frames
+
+
+TILES = ("h24v05", "h25v05")
+FATES = {
+    ("MOD11A1", "h24v05", 5): ("mirror", "ok", ""),
+    ("MOD11A1", "h24v05", 7): ("archive", "bad", "the file ends early"),
+    ("MOD11A1", "h25v05", 9): ("", "missing", "in no catalogue"),
+    ("MYD11A1", "h25v05", 233): ("", "missing", "known outage: Aqua, 2020-08-16 to 2020-09-02: data recorder"),
+    ("MOD13A1", "h24v05", 17): ("", "missing", "in no catalogue"),
+}
+"""Of some granules of 2020: source, status and error."""
+
+
+def granule_frame(year, rows):
+    return pd.DataFrame(
+        [
+            (f"{product}.A{year}{day:03d}.{tile}", product, tile, pd.Timestamp(year, 1, 1) + pd.Timedelta(day - 1, "D"),
+             source, "", status, error)
+            for product, tile, day in rows
+            for source, status, error in [
+                FATES.get((product, tile, day), ("archive", "ok", "")) if year == 2020 else ("archive", "ok", "")
+            ]
+        ],
+        columns=["id", "product", "tile", "date", "source", "sha256", "status", "error"],
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -347,6 +388,83 @@ def test_the_transition_table_shows_every_area(work, drawn):
     found = texts(drawn["transition"]).split("\n")
     for km2 in work.table("transition")["km2"]:
         assert f"{km2:,.0f}" in found
+
+
+# ---- granules ---------------------------------------------------------------------------------------------------
+
+
+def granule_cells(figure: Figure):
+    """Return the states drawn, (row, date), and the labels of the rows."""
+    axes = figure.axes[0]
+    return axes.images[0].get_array(), [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_every_granule_has_its_cell(drawn):
+    cells, labels = granule_cells(drawn["granules_mod11a1"])
+    assert labels == [f"{tile} {year}" for tile in TILES for year in (2009, 2010, 2019, 2020)]
+    assert cells.shape == (8, 366)
+    row = cells[labels.index("h24v05 2020")]
+    assert row[[0, 4, 6, 8]].tolist() == [
+        figures.PRESENT, figures.FROM_ANOTHER, figures.BAD, figures.PRESENT,
+    ]  # fmt: skip
+    assert cells[labels.index("h25v05 2020"), 8] == figures.MISSING
+    assert (cells[labels.index("h24v05 2010"), :365] == figures.PRESENT).all()
+
+
+def test_a_day_that_a_year_does_not_have_is_left_white(drawn):
+    cells, labels = granule_cells(drawn["granules_mod11a1"])
+    no_such_day = np.ma.getmaskarray(cells)[:, 365]
+    assert dict(zip(labels, no_such_day.tolist(), strict=True)) == {label: "2020" not in label for label in labels}
+    assert not np.ma.getmaskarray(cells)[:, :365].any()
+
+
+def test_a_hole_that_an_outage_explains_is_told_from_one_that_nothing_explains(drawn):
+    cells, labels = granule_cells(drawn["granules_myd11a1"])
+    assert cells[labels.index("h25v05 2020"), 232] == figures.OUTAGE
+    assert "missing, known outage (1)" in texts(drawn["granules_myd11a1"])
+    assert "missing (1)" in texts(drawn["granules_mod11a1"])
+
+
+def test_composites_are_counted_by_their_number_in_the_year(drawn):
+    cells, labels = granule_cells(drawn["granules_mod13a1"])
+    assert cells.shape == (8, 23)
+    assert cells[labels.index("h24v05 2020"), 1] == figures.MISSING
+    assert (cells == figures.MISSING).sum() == 1
+    assert drawn["granules_mod13a1"].axes[0].get_xlabel() == "composite of 16 days"
+
+
+def test_the_legend_counts_the_cells(drawn):
+    cells, _ = granule_cells(drawn["granules_mod11a1"])
+    found = texts(drawn["granules_mod11a1"])
+    for state, (name, _) in figures.GRANULE_STATES.items():
+        number = int((cells == state).sum())
+        assert (f"{name} ({number:,})" in found) == (number > 0)
+
+
+def test_states_of_granules_differ_for_every_kind_of_colour_vision():
+    # Machado, Oliveira and Fernandes (2009), doi:10.1109/TVCG.2009.113, Table 1, severity 1: linear RGB as it is seen
+    vision = {
+        "all cones": np.eye(3),
+        "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    }
+    colours = [colour for _, colour in figures.GRANULE_STATES.values()]
+    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    for kind, matrix in vision.items():
+        lab = cielab(np.clip(linear @ np.transpose(matrix), 0, 1))
+        apart = np.linalg.norm(lab[:, np.newaxis] - lab, axis=-1) + np.where(np.eye(len(lab)), np.inf, 0)
+        assert apart.min() > 25, kind
+
+
+def cielab(linear):
+    """Return L*, a* and b* of linear sRGB under D65."""
+    xyz = linear @ np.array(
+        [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
+    ) / [0.9505, 1.0, 1.089]  # fmt: skip
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=-1)
 
 
 # ---- the paper --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.granules import Granule, parse_granule_name
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, TILE_SIZE, Tile, lattice
+from frostmap.pipeline import hdf4_elements
 from frostmap.pipeline.errors import FrostmapError, UserError
-from frostmap.pipeline.granule_files import GranuleError, decode, parse_struct_metadata, read_granule, read_raster
+from frostmap.pipeline.granule_files import GranuleError, check_granule_file, decode, read_granule, read_raster
+from frostmap.pipeline.granule_reader import reader
+from frostmap.pipeline.hdf_eos import parse_core_metadata, parse_struct_metadata
+from frostmap.pipeline.simulate import granules as simulated
 
 # rasterio and rioxarray still multiply Affine by `*`
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
@@ -38,7 +43,18 @@ def arrays(collection=TERRA, n=N):
     }
 
 
-def write_hdf(path, collection=TERRA, n=N, *, tile=None, radius=6371007.181, changes=None, projection="GCTP_SNSOID"):
+def write_hdf(
+    path,
+    collection=TERRA,
+    n=N,
+    *,
+    tile=None,
+    radius=6371007.181,
+    changes=None,
+    projection="GCTP_SNSOID",
+    compressed=True,
+    external=None,
+):
     """Write a granule as HDF-EOS2, and return what is in it."""
     tile = tile or parse_granule_name(path.name).tile
     box = lattice(n)[tile].boundingbox
@@ -48,7 +64,10 @@ def write_hdf(path, collection=TERRA, n=N, *, tile=None, radius=6371007.181, cha
     for band in collection.bands:
         if stored[band.name] is not None:
             layer = file.create(band.sds, codes[stored[band.name].dtype.name], stored[band.name].shape)
-            layer.setcompress(SDC.COMP_DEFLATE, 4)
+            if external is not None:
+                layer.setexternalfile(external)
+            elif compressed:
+                layer.setcompress(SDC.COMP_DEFLATE, 4)
             layer[:] = stored[band.name]
             layer.endaccess()
     text = "\n".join([
@@ -72,15 +91,16 @@ def write_hdf(path, collection=TERRA, n=N, *, tile=None, radius=6371007.181, cha
     return stored
 
 
-def write_geotiff(path, array, tile=Tile(25, 5), *, crs=str(SINUSOIDAL_CRS), shift=0.0):  # noqa: B008 - immutable
+def write_geotiff(path, array, tile=Tile(25, 5), *, crs=str(SINUSOIDAL_CRS), shift=0.0, count=1, **more):  # noqa: B008 - immutable
     """Write a layer as a GeoTIFF, with a transform as public catalogues round it."""
     rows, columns = array.shape
     box = lattice(rows)[tile].boundingbox
     pixel = round(TILE_SIZE / columns, 10)
-    profile = {"driver": "GTiff", "height": rows, "width": columns, "count": 1, "dtype": array.dtype.name, "crs": crs}
     transform = Affine(pixel, 0, round(box.left, 4) + shift, 0, -pixel, round(box.top, 4))
-    with rasterio.open(path, "w", transform=transform, **profile) as file:
-        file.write(array, 1)
+    profile = {"driver": "GTiff", "height": rows, "width": columns, "dtype": array.dtype.name, "crs": crs}
+    with rasterio.open(path, "w", **{"transform": transform, "count": count, **profile, **more}) as file:
+        for number in range(1, count + 1):
+            file.write(array, number)
 
 
 def granule(folder, stored, collection=TERRA, keys=None, **options):
@@ -347,7 +367,7 @@ def test_a_few_damaged_bytes_never_end_the_process(whole, data):
         damaged[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(damaged)
     with contextlib.suppress(GranuleError):
-        read_granule(path, TERRA, pixels_per_tile=N)
+        reader().read(path, TERRA, pixels_per_tile=N)
 
 
 @pytest.mark.parametrize(
@@ -441,6 +461,335 @@ def test_a_truncated_geotiff_is_refused(tmp_path, kept):
     path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
     with pytest.raises(GranuleError, match="cannot be read"):
         read_granule(one, TERRA, ["lst_day"], pixels_per_tile=240)
+
+
+# ---- what a file says it is ---------------------------------------------------------------------------------------
+
+
+def named(path, name=None):
+    """Return the granule of a file, or one of another name whose file it would be."""
+    name = name or path.name
+    return Granule(name.removesuffix(".hdf"), *parse_granule_name(name), hdf_href=str(path))
+
+
+@pytest.fixture(scope="module")
+def truthful(tmp_path_factory):
+    """Write a small granule that states in its own metadata what it is."""
+    path = tmp_path_factory.mktemp("truthful") / f"{NAME}.hdf"
+    layers = simulated.PRODUCTS["MOD11A1"].layers
+    stored = {band.sds: array for band, array in zip(TERRA.bands, arrays().values(), strict=True)}
+    assert {layer.name for layer in layers} == set(stored)
+    simulated.write_hdf(path, "MOD11A1", Tile(25, 5), stored)
+    return path
+
+
+def test_a_simulated_granule_is_what_its_name_says(truthful):
+    check_granule_file(truthful, named(truthful), None, pixels_per_tile=N)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", [REAL, "MOD13A2.A2021225.h11v06.061.2021320163717.hdf"])
+def test_a_real_granule_is_what_its_name_says(realdata, name):
+    check_granule_file(realdata / "modis_hdf" / name, named(realdata / "modis_hdf" / name), None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found", "wanted"),
+    [
+        (".A2010001.", ".A2010002.", "date 2010-01-01", "date 2010-01-02"),
+        (".A2010001.", ".A2011001.", "date 2010-01-01", "date 2011-01-01"),
+        ("MOD11A1", "MYD11A1", "product MOD11A1", "product MYD11A1"),
+        (".h25v05.", ".h26v05.", "corners", "h26v05"),
+    ],
+)
+def test_a_renamed_granule_is_refused(tmp_path, truthful, old, new, found, wanted):
+    path = tmp_path / truthful.name.replace(old, new)
+    shutil.copyfile(truthful, path)
+    collection = load_collection(path.name[:7].lower())
+    with pytest.raises(GranuleError, match="its name says") as read:
+        read_granule(path, collection, ["lst_day"], pixels_per_tile=N)
+    with pytest.raises(GranuleError, match="its name says") as checked:
+        check_granule_file(truthful, named(truthful, path.name), None, pixels_per_tile=N)
+    for caught in (read, checked):
+        assert found in caught.value.found
+        assert wanted in caught.value.wanted
+        assert "renamed" in caught.value.remedy
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("product", "old", "new"), [("mod11a1", "A2021227", "A2021228"), ("myd11a1", "MOD11A1", "MYD11A1")]
+)
+def test_a_renamed_real_granule_is_refused(tmp_path, realdata, product, old, new):
+    path = tmp_path / REAL.replace(old, new)
+    shutil.copyfile(realdata / "modis_hdf" / REAL, path)
+    with pytest.raises(GranuleError, match="not what its name says"):
+        read_granule(path, load_collection(product), ["qc_day"])
+    with pytest.raises(GranuleError, match="not what its name says"):
+        check_granule_file(path, named(path), None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        (b"= 61\n", b"= 06\n", "version 006"),
+        (b'"25"\n', b'"24"\n', "tile h24v05"),
+        (b'"05"\n', b'"06"\n', "tile h25v06"),
+        (b'= "MOD11A1"', b'= "MOD13A1"', "product MOD13A1"),
+    ],
+)
+def test_a_file_that_states_to_be_another_is_refused(tmp_path, truthful, old, new, complaint):
+    content = truthful.read_bytes()
+    assert content.count(old) == 1
+    (tmp_path / truthful.name).write_bytes(content.replace(old, new))
+    with pytest.raises(GranuleError, match="not what its name says") as caught:
+        check_granule_file(tmp_path / truthful.name, named(truthful), None, pixels_per_tile=N)
+    assert caught.value.found == complaint
+
+
+def test_what_a_file_does_not_state_is_not_held_against_it(tmp_path, truthful):
+    content = truthful.read_bytes().replace(b'"2010-01-01"', b'"          "').replace(b"= SHORTNAME", b"= SHORTNANE")
+    for name, product in (("A2010002", TERRA), ("A2010001", AQUA)):
+        path = tmp_path / truthful.name.replace("A2010001", name).replace("MOD11A1", product.product)
+        path.write_bytes(content)
+        check_granule_file(path, named(path), None, pixels_per_tile=N)
+        assert read_granule(path, product, ["qc_day"], pixels_per_tile=N)
+    write_hdf(tmp_path / f"{NAME}.hdf")  # states nothing
+    check_granule_file(tmp_path / f"{NAME}.hdf", named(tmp_path / f"{NAME}.hdf"), None, pixels_per_tile=N)
+
+
+@pytest.mark.realdata
+def test_simulated_metadata_is_the_archives_line_by_line(realdata):
+    parsed = parse_granule_name(REAL)
+    ours = simulated.core_metadata(parsed.product, parsed.tile, REAL, parsed.date.isoformat())
+    file = SD(str(realdata / "modis_hdf" / REAL))
+    real = file.attributes()["CoreMetadata.0"]
+    file.end()
+    assert set(ours.splitlines()) <= set(real.splitlines())
+    stated = parse_core_metadata(ours)
+    assert stated.items() >= {"LOCALGRANULEID": REAL, "SHORTNAME": "MOD11A1", "VERSIONID": "61"}.items()
+    # the archive's first additional attribute is another
+    assert {key: parse_core_metadata(real)[key] for key in stated if key != "ADDITIONALATTRIBUTENAME"} == {
+        key: value for key, value in stated.items() if key != "ADDITIONALATTRIBUTENAME"
+    }
+
+
+# ---- files that were checked once need no second look ---------------------------------------------------------------
+
+
+def test_damage_to_any_layer_is_found_by_the_check(tmp_path, truthful):
+    content, intact = truthful.read_bytes(), read_granule(truthful, TERRA, pixels_per_tile=N)
+    path = tmp_path / truthful.name
+    streams = len(content) - sum(array.nbytes for array in intact.values())  # random numbers do not deflate
+    refused = 0
+    for place in range(streams, len(content), 41):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :])
+        try:
+            check_granule_file(path, named(path), None, pixels_per_tile=N)
+        except GranuleError:
+            refused += 1
+        else:  # bits that fill up a stream's last byte mean nothing
+            read = read_granule(path, TERRA, pixels_per_tile=N)
+            assert all(np.array_equal(read[name], intact[name]) for name in intact)
+    assert refused > 20
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("place", [100_000, 300_000, 700_000, 1_100_000, 1_400_000])
+def test_damage_to_a_chunk_is_found_by_the_check(tmp_path, realdata, place):
+    name = "MOD13A2.A2021225.h11v06.061.2021320163717.hdf"
+    content = bytearray((realdata / "modis_hdf" / name).read_bytes())
+    content[place : place + 4] = bytes(255 - byte for byte in content[place : place + 4])
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(GranuleError):
+        check_granule_file(tmp_path / name, named(tmp_path / name), None)
+
+
+def test_layers_that_are_not_deflated_are_read_but_two_never_share_their_bytes(tmp_path):
+    path = tmp_path / f"{NAME}.hdf"
+    stored = write_hdf(path, compressed=False)
+    check_granule_file(path, named(path), None, pixels_per_tile=N)
+    read = read_granule(path, TERRA, pixels_per_tile=N)
+    assert all(np.array_equal(read[name], stored[name]) for name in stored)
+    elements = {(e.tag, e.reference): e for e in hdf4_elements._elements(path, path.read_bytes())}
+    first, second = sorted(key for key, e in elements.items() if key[0] == 702 and e.length == N * N)[:2]
+    descriptor = struct.pack(">HHII", *elements[second])
+    shared = struct.pack(">HHII", *second, *elements[first][2:])
+    path.write_bytes(path.read_bytes().replace(descriptor, shared))
+    with pytest.raises(GranuleError, match="damaged header"):
+        read_granule(path, TERRA, pixels_per_tile=N)
+
+
+def test_layers_in_an_external_file_are_not_followed(tmp_path):
+    """HDF4 may keep an array in any other file of the machine."""
+    path = tmp_path / f"{NAME}.hdf"
+    (tmp_path / "secret").write_bytes(bytes(range(N * N % 256)) * 10)
+    write_hdf(path, external=str(tmp_path / "secret"))
+    with pytest.raises(GranuleError, match="in a way that the archive does not use"):
+        read_granule(path, TERRA, ["lst_day"], pixels_per_tile=N)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"", "empty"), (b"<!DOCTYPE html>", "web page"), (b"II*\0", "not an HDF4 file"), (None, "not there")],
+)
+def test_what_is_no_hdf_does_not_pass_the_check(tmp_path, truthful, content, complaint):
+    path = tmp_path / "download.part"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(GranuleError, match=complaint) as caught:
+        check_granule_file(path, named(truthful), None, pixels_per_tile=N)
+    assert caught.value.where == str(path)
+
+
+def test_only_known_products_and_layers_can_be_checked(truthful):
+    for name in (NAME.replace("MOD11A1", "MOD10A1"), NAME.replace(".061.", ".006.")):
+        with pytest.raises(UserError, match="does not know"):
+            check_granule_file(truthful, named(truthful, name), None, pixels_per_tile=N)
+    with pytest.raises(UserError, match="has no layer 'albedo'"):
+        check_granule_file(truthful, named(truthful), "albedo", pixels_per_tile=N)
+
+
+@pytest.mark.parametrize("product", ["MOD11A1", "MOD13A1"])
+def test_simulated_cogs_pass_the_check(tmp_path, product):
+    stored = {
+        layer.name: np.full((N, N), layer.valid_range[0]).astype(layer.dtype)
+        for layer in simulated.PRODUCTS[product].layers
+    }
+    name = NAME.replace("MOD11A1", product)
+    simulated.write_cogs(tmp_path, name, product, Tile(25, 5), stored)
+    for band in load_collection(product.lower()).bands:
+        check_granule_file(tmp_path / f"{name}_{band.asset}.tif", named(tmp_path, name), band.asset, pixels_per_tile=N)
+
+
+def check_geotiff(path, asset="LST_Day_1km"):
+    check_granule_file(path, Granule(NAME, *parse_granule_name(NAME)), asset, pixels_per_tile=N)
+
+
+SINUSOIDAL = f"+proj=sinu +R={6371007.181} +units=m"
+PIXEL = TILE_SIZE / N
+CORNER = lattice(N)[25, 5].boundingbox
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"nodata": 0},
+        {"shift": 0.5},
+        {"transform": Affine(PIXEL + 5e-4, 0, CORNER.left, 0, -PIXEL, CORNER.top)},
+        {"compress": "LZW", "predictor": 2},
+        {"tiled": True, "blockxsize": 16, "blockysize": 16},
+        {"BIGTIFF": "YES"},
+        {"ENDIANNESS": "BIG"},
+    ],
+)
+def test_geotiffs_of_every_make_pass_the_check(tmp_path, options):
+    write_geotiff(tmp_path / "x.part", arrays()["lst_day"], **options)
+    check_geotiff(tmp_path / "x.part")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"crs": "EPSG:4326"}, "another projection"),
+        ({"crs": "+proj=sinu +R=6378137"}, "another projection"),
+        ({"crs": SINUSOIDAL + " +lon_0=90"}, "another projection"),
+        ({"crs": SINUSOIDAL + " +x_0=1000"}, "another projection"),
+        ({"crs": "+proj=moll +R=6371007.181"}, "another projection"),
+        ({"crs": None}, "another projection"),
+        ({"tile": Tile(26, 5)}, "does not lie where"),
+        ({"shift": 2.0}, "does not lie where"),
+        ({"transform": Affine(PIXEL + 0.1, 0, CORNER.left, 0, -PIXEL, CORNER.top)}, "does not lie where"),
+        ({"transform": Affine(PIXEL, 0, CORNER.left, 0, PIXEL, CORNER.bottom)}, "does not lie where"),
+        ({"transform": Affine(PIXEL, 9.0, CORNER.left, 9.0, -PIXEL, CORNER.top)}, "not north-up"),
+        ({"nodata": 65535}, "another nodata value"),
+        ({"count": 2}, "2 bands of uint16"),
+        ({"array": np.zeros((N, N), np.int16)}, "1 bands of int16"),
+        ({"array": np.zeros((N, N), np.float32)}, "1 bands of float32"),
+        ({"array": np.zeros((2 * N, 2 * N), np.uint16)}, "another resolution"),
+        ({"array": np.zeros((N, N + 1), np.uint16)}, "another resolution"),
+    ],
+)
+def test_a_geotiff_that_is_not_the_granules_does_not_pass_the_check(tmp_path, options, complaint):
+    path = tmp_path / "x.part"
+    write_geotiff(path, **{"array": arrays()["lst_day"], **options})
+    with pytest.raises(GranuleError, match=complaint) as caught:
+        check_geotiff(path)
+    assert caught.value.where == str(path)
+    assert caught.value.found
+    assert caught.value.wanted
+
+
+def test_a_bit_field_has_no_nodata_value(tmp_path):
+    for options, passes in (({}, True), ({"nodata": 0}, False), ({"nodata": 255}, False)):
+        write_geotiff(tmp_path / "x.tif", arrays()["qc_day"], **options)
+        with contextlib.nullcontext() if passes else pytest.raises(GranuleError, match="another nodata value"):
+            check_geotiff(tmp_path / "x.tif", "QC_Day")
+
+
+def test_the_fill_of_signed_bytes_may_be_told_as_an_unsigned_one(tmp_path):
+    name, asset = NAME.replace("MOD11A1", "MOD13A1"), "500m_16_days_pixel_reliability"
+    for dtype, nodata in ((np.int8, -1), (np.uint8, 255)):
+        write_geotiff(tmp_path / "x.tif", np.full((N, N), 3, dtype), nodata=nodata)
+        check_granule_file(tmp_path / "x.tif", Granule(name, *parse_granule_name(name)), asset, pixels_per_tile=N)
+    write_geotiff(tmp_path / "x.tif", np.full((N, N), 3, np.uint8), nodata=254)
+    with pytest.raises(GranuleError, match="another nodata value"):
+        check_granule_file(tmp_path / "x.tif", Granule(name, *parse_granule_name(name)), asset, pixels_per_tile=N)
+
+
+def test_an_hdf_renamed_to_a_geotiff_is_called_so(tmp_path, truthful):
+    path = tmp_path / f"{NAME}_LST_Day_1km.tif"
+    shutil.copyfile(truthful, path)
+    with pytest.raises(GranuleError, match="an HDF file renamed to a GeoTIFF"):
+        check_geotiff(path)
+    one = Granule(NAME, *parse_granule_name(NAME), band_hrefs={"LST_Day_1km": str(path)})
+    with pytest.raises(GranuleError, match="an HDF file renamed to a GeoTIFF"):
+        read_granule(one, TERRA, ["lst_day"], pixels_per_tile=N)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(b"\x89PNG\r\n\x1a\n", "not a GeoTIFF"), (b"II*\0\xff\xff\xff\xff", "cannot be read"), (b"<html>", "web page")],
+)
+def test_what_is_no_geotiff_does_not_pass_the_check(tmp_path, content, complaint):
+    (tmp_path / "x.tif").write_bytes(content)
+    with pytest.raises(GranuleError, match=complaint):
+        check_geotiff(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.99])
+def test_a_truncated_geotiff_does_not_pass_the_check(tmp_path, kept):
+    write_geotiff(tmp_path / "x.tif", arrays()["lst_day"], compress="DEFLATE")
+    content = (tmp_path / "x.tif").read_bytes()
+    (tmp_path / "x.tif").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(GranuleError, match="cannot be read"):
+        check_geotiff(tmp_path / "x.tif")
+
+
+def test_a_bit_that_flipped_in_a_geotiff_is_found_or_does_no_harm(tmp_path):
+    path, stored = tmp_path / f"{NAME}_LST_Day_1km.tif", arrays()["lst_day"]
+    write_geotiff(path, stored, compress="DEFLATE", tiled=True, blockxsize=16, blockysize=16)
+    content, refused = path.read_bytes(), 0
+    one = Granule(NAME, *parse_granule_name(NAME), band_hrefs={"LST_Day_1km": str(path)})
+    for place in range(len(content) - 250, len(content)):  # the block's bytes
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        try:
+            check_geotiff(path)
+        except GranuleError:
+            refused += 1
+        else:
+            assert np.array_equal(read_granule(one, TERRA, ["lst_day"], pixels_per_tile=N)["lst_day"], stored)
+    assert refused > 200
+
+
+def test_a_geotiff_that_lacks_a_block_does_not_pass_for_zeros(tmp_path):
+    path, stored = tmp_path / "x.tif", np.zeros((32, 32), np.uint16)
+    stored[:16] = 14000
+    write_geotiff(path, stored, tiled=True, blockxsize=16, blockysize=16, SPARSE_OK="TRUE")
+    with pytest.raises(GranuleError, match="without all its blocks") as caught:
+        check_granule_file(path, Granule(NAME, *parse_granule_name(NAME)), "LST_Day_1km", pixels_per_tile=32)
+    assert caught.value.found == "no block in row 1, column 0"
 
 
 # ---- edges ---------------------------------------------------------------------------------------------------------

@@ -310,12 +310,22 @@ def test_paths_start_at_the_data_folder_which_starts_at_the_recipe() -> None:
     assert parse(DEMO | {"data": "/data"}).path(Path("a.tif")) == Path("/data/a.tif")
 
 
-def test_a_catalogue_is_a_path_or_an_address() -> None:
+def test_a_catalogue_is_a_path_or_an_address_or_an_archives_own() -> None:
     demo, plateau = parse(DEMO), parse_recipe(bundled("qtp-2020"), HERE)
     assert demo.sources.lst
     assert plateau.sources.lst
     assert demo.catalogue(demo.sources.lst) == "/somewhere/archive/catalog.json"
-    assert plateau.catalogue(plateau.sources.lst) == "https://planetarycomputer.microsoft.com/api/stac/v1"
+    assert plateau.sources.lst.kind == "planetary-computer"
+    assert plateau.catalogue(plateau.sources.lst) == ""
+    elsewhere = plateau.sources.lst.model_copy(update={"catalogue": "https://stac.example.org"})
+    assert plateau.catalogue(elsewhere) == "https://stac.example.org"
+
+
+def test_sources_are_asked_in_turn() -> None:
+    second = {"kind": "earthdata", "second": {"kind": "folder", "catalogue": "granules"}}
+    lst = parse(changed(DEMO, ("sources", "lst"), {"catalogue": "catalog.json", "second": second})).sources.lst
+    assert lst
+    assert [source.kind for source in lst.in_turn()] == ["stac", "earthdata", "folder"]
 
 
 def test_an_epoch_without_a_label_is_called_by_its_last_year() -> None:

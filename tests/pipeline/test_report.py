@@ -23,8 +23,8 @@ epochs:
   training: {{years: [2009, 2010], label: "2010"}}
   target: {{years: [2019, 2020], label: "2020"}}
 sources:
-  lst: {{catalogue: catalog.json}}
-  ndvi: {{catalogue: catalog.json}}
+  lst: {{catalogue: archive/catalog.json, second: {{kind: folder, catalogue: mirror}}}}
+  ndvi: {{catalogue: archive/catalog.json}}
   elevation: elevation.tif
   sand: sand.tif
   clay: clay.tif
@@ -74,10 +74,13 @@ METRICS = {
     },
 }  # fmt: skip
 
-GRANULES = """id,product,tile,date,sha256,status,error
-MOD11A1.A{year}001.h25v05.061.x,MOD11A1,h25v05,{year}-01-01,aa{year},ok,
-MOD11A1.A{year}002.h25v05.061.x,MOD11A1,h25v05,{year}-01-02,,bad,the file ends after 12 bytes
-,MYD11A1,h25v05,{year}-01-02,,missing,not in the catalogue
+GRANULES = """id,product,tile,date,source,sha256,status,error
+MOD11A1.A{year}001.h25v05.061.x,MOD11A1,h25v05,{year}-01-01,archive,aa{year},ok,
+MOD11A1.A{year}002.h25v05.061.x,MOD11A1,h25v05,{year}-01-02,archive,,bad,the file ends after 12 bytes
+,MYD11A1,h25v05,{year}-01-02,,,missing,in no catalogue
+"""
+COMPOSITES = """id,product,tile,date,source,sha256,status,error
+MOD13A1.A{year}001.h25v05.061.x,MOD13A1,h25v05,{year}-01-01,archive,bb{year},ok,
 """
 
 
@@ -91,6 +94,7 @@ def make_work(folder: Path, *, simulated: bool = True, whole: bool = True) -> Wo
     (work.folder / "metrics.json").write_text(json.dumps(METRICS))
     for year in (2009, 2010, 2019, 2020):
         (tables / f"granules-{year}.csv").write_text(GRANULES.format(year=year))
+        (tables / f"composites-{year}.csv").write_text(COMPOSITES.format(year=year))
         (tables / f"overpasses-{year}.csv").write_text(
             f"year,overpass,observed,filled,missing\n{year},terra_day,0.512,0.471,0.017\n{year},aqua_night,0.6,0.4,0.0\n"
         )
@@ -302,11 +306,39 @@ def test_boreholes_are_told_with_their_number_and_intervals(page):
 
 def test_granules_are_counted(page):
     assert (
-        "Of 12 granules that the tiles and years call for, 4 (33.3 %) were read, 4 are not in the catalogue"
-        in page.text
-    )
+        "Of 16 granules that the tiles and years call for, 8 (50.0 %) were read, 4 are in no catalogue, and 4 could "
+        "not be had or read."
+    ) in page.text
     assert "the file ends after 12 bytes" in page.text
     assert "MYD11A1 h25v05 2009-01-02" in page.text
+
+
+def test_granules_are_counted_by_product_year_and_status(page):
+    header = "product and year expected present could not be had or read missing, known outage missing"
+    assert header in page.text
+    assert "MOD11A1 2009 2 1 1 0 0" in page.text
+    assert "MYD11A1 2020 1 0 0 0 1" in page.text
+    assert "MOD13A1 2020 1 1 0 0 0" in page.text
+
+
+def test_granules_from_another_source_and_known_outages_are_told_apart(tmp_path):
+    work = make_work(tmp_path, whole=False)
+    outage = "Aqua, 2020-08-16 to 2020-09-02: failure of the data recorder"
+    (work.folder / "tables" / "granules-2020.csv").write_text(
+        "id,product,tile,date,source,sha256,status,error\n"
+        "MYD11A1.A2020228.h25v05.061.x,MYD11A1,h25v05,2020-08-15,mirror,cc,ok,\n"
+        f',MYD11A1,h25v05,2020-08-16,,,missing,"known outage: {outage}"\n'
+        f',MYD11A1,h25v05,2020-08-17,,,missing,"known outage: {outage}"\n'
+    )
+    text = Page(report.write_report(work, []).read_text(encoding="utf-8")).text
+    assert (
+        "Of 3 granules that the tiles and years call for, 1 (33.3 %) were read (1 of them from mirror), 2 are in no "
+        "catalogue (2 of them because of known outages), and 0 could not be had or read."
+    ) in text
+    assert "MYD11A1 2020 3 0 1 0 2 0" in text
+    assert text.count(outage) == 1
+    assert f"{outage} 2 https://landweb.modaps.eosdis.nasa.gov/" in text
+    assert "known outages aside" not in text
 
 
 def test_provenance_names_recipe_granules_and_versions(page, work):
@@ -330,6 +362,7 @@ def test_what_a_run_lacks_is_said_and_not_invented(bare):
         "There is no map of frozen ground yet.",
         "The map was not compared with boreholes",
         "No granules were read in this run",
+        "Observations were not counted in this run.",
         "There are no maps of degree days yet.",
         "E has not been calibrated yet.",
         "There are no areas yet.",

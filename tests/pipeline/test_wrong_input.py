@@ -17,8 +17,9 @@ from distributed import Client
 from frostmap.catalogs.errors import CatalogError
 from frostmap.pipeline import ledger
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.plan import plan
 from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
-from frostmap.pipeline.run import plan, run
+from frostmap.pipeline.run import run
 from frostmap.pipeline.stages import annual_cycle, degree_days, frozen_ground, gap_filling
 from frostmap.pipeline.stages.ingest import year_coords
 from frostmap.pipeline.work import Work
@@ -96,8 +97,8 @@ def test_an_empty_search_says_where_it_looked(archive: Path, tmp_path: Path) -> 
     recipe = make_recipe(archive, epochs={"training": {"years": [2013]}})
     with pytest.raises(DataIncomplete) as caught:
         plan(recipe, tmp_path / "work")
-    assert "no MOD11A1 granule of 2013" in str(caught.value)
-    assert "catalog.json" in str(caught.value)
+    assert "no source has a MOD11A1 granule of 2013" in str(caught.value)
+    assert "catalog.json (recipe: sources.lst)" in str(caught.value)
 
 
 def test_a_catalogue_that_is_not_there(archive: Path, tmp_path: Path) -> None:

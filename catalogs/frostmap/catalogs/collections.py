@@ -6,6 +6,7 @@ factor, and catalogues leave out fills and offsets.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Iterator
 from importlib import resources
@@ -145,6 +146,9 @@ class Collection(_Model):
     days: int = Field(default=1, gt=0)
     """How many days a granule spans from its date on."""
 
+    first_day: dt.date | None = None
+    """Date of its first granules; absent for products that are not in time."""
+
     bands: Annotated[tuple[Band, ...], BeforeValidator(_tuple)]
     """Its layers."""
 
@@ -218,4 +222,5 @@ def parse_collection(text: str, where: str = "") -> Collection:
 
 def _definitions() -> Iterator[str]:
     folder = resources.files("frostmap.catalogs") / "definitions"
-    return (entry.name for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    names = (entry.name for entry in folder.iterdir())
+    return (name for name in names if name.endswith(".yaml") and name != "outages.yaml")

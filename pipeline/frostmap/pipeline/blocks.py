@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -15,6 +17,12 @@ from dask.delayed import Delayed, delayed
 from frostmap.pipeline.schema import Variable
 
 Block = dict[str, npt.NDArray[np.generic]]
+
+NOTES, FAILED = "notes", "failed"
+"""Keys of a task's result that are not arrays: what it has to say, as plain data; how many of its inputs failed."""
+
+Result = dict[str, Any]
+"""A block, with notes where there are any."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +39,13 @@ class Part:
 class Task:
     """A task that makes several arrays at once. It is written as one, so that nothing is made twice or sent around."""
 
+    name: str
+    """Unique within its step; also of its record."""
     result: Delayed
-    """A `Block`."""
+    """A `Result`."""
     parts: tuple[Part, ...]
+    cause: str = ""
+    """Digest of what it alone depends on, beside what its whole step does."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ def map_windows(
     block: int,
     halo: int = 0,
     wanted: npt.NDArray[np.bool_] | None = None,
+    note: Callable[..., Any] | None = None,
 ) -> Lazy:
     """Return the lazy result of a function of windows of cubes.
 
@@ -74,6 +87,8 @@ def map_windows(
         Pixels around a block that the function sees too; clipped at the cube's edge, cut off from its result.
     wanted
         (y, x) bool: blocks without any wanted pixel are not computed and hold the fill values.
+    note
+        What to note of a block, as plain data, from its arrays and, as `wanted`, its wanted pixels.
 
     Returns
     -------
@@ -88,7 +103,7 @@ def map_windows(
     pieces: dict[str, list[list[da.Array]]] = {name: [[] for _ in tops] for name in names}
     for (row, top), left in itertools.product(enumerate(tops), lefts):
         bottom, right = min(top + block, height), min(left + block, width)
-        empty = wanted is not None and not wanted[top:bottom, left:right].any()
+        own_wanted = np.ones((bottom - top, right - left), bool) if wanted is None else wanted[top:bottom, left:right]
         window = {
             "y": slice(max(top - halo, 0), min(bottom + halo, height)),
             "x": slice(max(left - halo, 0), min(right + halo, width)),
@@ -97,11 +112,14 @@ def map_windows(
             slice(top - window["y"].start, bottom - window["y"].start),
             slice(left - window["x"].start, right - window["x"].start),
         )
-        task = None if empty else call(function, [cube.isel(window) for cube in cubes], names, inner)
+        noting = partial(note, wanted=own_wanted) if note is not None else None
+        windows = [cube.isel(window) for cube in cubes]
+        task = call(function, windows, names, inner, noting) if own_wanted.any() else None
         if task is not None:
             own = {"y": slice(top, bottom), "x": slice(left, right)}
             regions = {v.name: tuple(own.get(dim, slice(None)) for dim in v.dims) for v in writes}
-            tasks.append(Task(task, tuple(Part(name, name, regions[name]) for name in names)))
+            place = f"y{top:05d}-x{left:05d}"
+            tasks.append(Task(place, task, tuple(Part(name, name, regions[name]) for name in names)))
         for variable in writes:
             lengths = dict(sizes) | {"y": bottom - top, "x": right - left}
             shape = tuple(lengths[dim] for dim in variable.dims)
@@ -122,7 +140,12 @@ def map_windows(
 
 
 def _call(
-    function: Callable[..., Block], windows: list[xr.Dataset], names: tuple[str, ...], inner: tuple[slice, slice]
-) -> Block:
+    function: Callable[..., Block],
+    windows: list[xr.Dataset],
+    names: tuple[str, ...],
+    inner: tuple[slice, slice],
+    note: Callable[[Block], Any] | None,
+) -> Result:
     result = function(*(window.load() for window in windows))
-    return {name: np.ascontiguousarray(result[name][..., *inner]) for name in names}
+    block: Block = {name: np.ascontiguousarray(result[name][..., *inner]) for name in names}
+    return {**block} if note is None else {**block, NOTES: note(block)}

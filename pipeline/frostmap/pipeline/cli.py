@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,9 +24,11 @@ if TYPE_CHECKING:  # the rest is imported where it is used: --help must not wait
     from distributed import Client
 
     from frostmap.pipeline.ledger import Record
+    from frostmap.pipeline.plan import Plan
     from frostmap.pipeline.recipe import Recipe
-    from frostmap.pipeline.run import Plan, Reporter
+    from frostmap.pipeline.run import Reporter
     from frostmap.pipeline.simulate import Simulation
+    from frostmap.pipeline.upkeep import Progress
     from frostmap.pipeline.work import Work
 
 RECIPE_COPY = "recipe.yaml"
@@ -126,8 +129,8 @@ def show_plan(
 ) -> None:
     """Show what a run would do, and what it needs. Computes nothing."""
     with Session(as_json) as session:
+        from frostmap.pipeline.plan import plan
         from frostmap.pipeline.recipe import load_recipe
-        from frostmap.pipeline.run import plan
 
         recipe = load_recipe(recipe_file)
         summary = plan(recipe, _workdir(workdir, recipe_file, recipe), until).summary()
@@ -146,15 +149,7 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
     )
     memory = summary["memory_per_worker_bytes"]
     session.say(f"workers  {summary['workers']} with {decimal(memory)} each")
-    granules: dict[str, dict[str, int]] = summary["granules"]
-    if granules:
-        size = f", {decimal(summary['granule_bytes'])} on disk" if summary["granule_bytes"] else ""
-        table = Table("year", box=box.SIMPLE, title=f"granules found{size}", title_justify="left")
-        for kind in granules:
-            table.add_column(kind, justify="right")
-        for year in sorted({year for years in granules.values() for year in years}):
-            table.add_row(year, *(str(years.get(year, 0)) for years in granules.values()))
-        session.say(table)
+    _show_completeness(session, summary, recipe_file)
     table = Table(Column("step", no_wrap=True), "what", "why", box=box.SIMPLE)
     for heading in ("chunks", "bytes", "memory a worker"):
         table.add_column(heading, justify="right")
@@ -179,6 +174,31 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
     todo = sum(step["run"] for step in summary["steps"])
     what = f"{todo} of {len(summary['steps'])} steps to do: frostmap run {recipe_file}" if todo else "all is up to date"
     session.say(what)
+
+
+def _show_completeness(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
+    """Show which granules should exist, which were found, and what explains the missing ones."""
+    completeness: dict[str, Any] = summary["completeness"]
+    if not completeness["products"]:
+        return
+    asked: dict[str, list[str]] = completeness["sources"]
+    later = list(dict.fromkeys(name for names in asked.values() for name in names[1:]))
+    size = f", {decimal(summary['granule_bytes'])} on disk" if summary["granule_bytes"] else ""
+    table = Table("product", "year", box=box.SIMPLE, title=f"granules{size}", title_justify="left")
+    several = [f"from {name}" for name in later]
+    for heading in ("expected", "found", *several, "missing", "of these known outages"):
+        table.add_column(heading, justify="right")
+    for row in completeness["products"]:
+        elsewhere = [row["found_in"].get(name, 0) for name in later]
+        counts = [row["expected"], row["found"], *elsewhere, row["missing"], row["known_outages"]]
+        table.add_row(row["product"], row["year"], *(f"{count:,}" for count in counts))
+    session.say(table)
+    for kind, names in asked.items():
+        session.say(f"sources  {kind}: {', then '.join(names)}")
+    for outage in completeness["outages"]:
+        session.say(f"outage   {outage['outage']} ({outage['missing']:,} granules; {outage['source']})")
+    if any(row["missing"] for row in completeness["products"]):
+        session.say(f"missing  the dates, by tile: frostmap plan {recipe_file} --json")
 
 
 # ---- run ----------------------------------------------------------------------------------------------------------
@@ -314,10 +334,21 @@ def headline(metrics: dict[str, Any]) -> dict[str, float]:
 def show_status(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
     """Show what a work directory holds: what stands, when it was made, how long it took, and what is missing."""
     with Session(as_json) as session:
+        from frostmap.pipeline.upkeep import by_tile
+
         work = _open(workdir)
         steps = [_state(work, name, title) for name, title in _step_names(work.recipe).items()]
         missing = [step["step"] for step in steps if step["state"] != "stands"]
-        session.emit({"workdir": str(workdir), "recipe": work.recipe.name, "complete": not missing, "steps": steps})
+        tiles = by_tile(work)
+        session.emit(
+            {
+                "workdir": str(workdir),
+                "recipe": work.recipe.name,
+                "complete": not missing,
+                "steps": steps,
+                "tiles": [progress._asdict() for progress in tiles],
+            }
+        )
         table = Table(Column("step", no_wrap=True), "what", "state", "made (UTC)", box=box.SIMPLE)
         for heading in ("took", "bytes"):
             table.add_column(heading, justify="right")
@@ -327,12 +358,29 @@ def show_status(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
             size = decimal(step["bytes"]) if step["bytes"] else ""
             table.add_row(step["step"], step["title"], step["state"], made, took, size)
         session.say(table)
+        _show_tiles(session, tiles)
         if missing:
             session.say(f"{len(missing)} of {len(steps)} steps are missing: frostmap run {workdir / RECIPE_COPY}")
         else:
             session.say(
                 f"all {len(steps)} steps stand; whether they are up to date: frostmap plan {workdir / RECIPE_COPY}"
             )
+
+
+def _show_tiles(session: Session, tiles: Sequence[Progress]) -> None:
+    """Show how far each tile and year of granules has come: per cent of its tasks, and granules that failed."""
+    if not tiles:
+        return
+    names = sorted({progress.tile for progress in tiles})
+    table = Table(Column("granules", no_wrap=True), *(Column(name, justify="right") for name in names), box=box.SIMPLE)
+    for step in dict.fromkeys(progress.step for progress in tiles):
+        cells = {}
+        for progress in tiles:
+            if progress.step == step:
+                failed = f", {progress.failed_granules} failed" if progress.failed_granules else ""
+                cells[progress.tile] = f"{100 * progress.done // progress.tasks} %{failed}"
+        table.add_row(step, *(cells.get(name, "") for name in names))
+    session.say(table)
 
 
 def _open(workdir: Path) -> Work:
@@ -353,12 +401,14 @@ def _open(workdir: Path) -> Work:
 
 def _state(work: Work, name: str, title: str) -> dict[str, Any]:
     from frostmap.pipeline.ledger import read_record
+    from frostmap.pipeline.storage import CUBE
 
     record: Record | None = read_record(work.ledger, name)
     state = "missing"
     if record is not None:
         lost = [path for path in record.outputs if not (work.folder / path).exists()]
         state = f"lost: {', '.join(lost)}" if lost else "stands"
+    cube = [f"{CUBE}/{name}"] if record and record.chunks else []
     return {
         "step": name,
         "title": title,
@@ -366,7 +416,7 @@ def _state(work: Work, name: str, title: str) -> dict[str, Any]:
         "finished": record.finished if record else None,
         "seconds": record.seconds if record else 0.0,
         "bytes": record.bytes_written if record else 0,
-        "outputs": record.outputs if record else [],
+        "outputs": cube + list(record.outputs if record else []),
     }
 
 
@@ -391,6 +441,58 @@ def make_report(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
         with session.progress(len(_step_names(work.recipe))) as report:
             followed = run(work.recipe, workdir, until="report", report=report)
         _show_results(session, followed)
+
+
+# ---- verify and retry ---------------------------------------------------------------------------------------------
+
+
+@app.command("verify")
+def verify_work(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
+    """Read all that a run has written and compare it with the ledger. What is damaged, the next run makes again."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.upkeep import listed, verify
+
+        work = _open(workdir)
+        with session.progress(len(_step_names(work.recipe))) as report:
+            verified = verify(work, report)
+        faults = [fault._asdict() for fault in verified.faults]
+        session.emit({"workdir": str(workdir), "objects": verified.objects, "bytes": verified.bytes, "faults": faults})
+        session.say(f"read {verified.objects} chunks and files, {decimal(verified.bytes)}")
+        if verified.faults:
+            raise DataIncomplete(
+                f"{len(verified.faults)} are not as they were written",
+                where=str(workdir),
+                found=listed(verified.faults),
+                remedy=f"make them again, and only them, with: frostmap run {workdir / RECIPE_COPY}",
+            )
+        session.say("all are as they were written")
+
+
+@app.command("retry")
+def retry_granules(workdir: WorkdirArgument, scheduler: SchedulerOption = None, as_json: JsonOption = False) -> None:
+    """Try granules again that could not be had or read, and only those."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.upkeep import retry
+
+        work = _open(workdir)
+        with session.progress(len(_step_names(work.recipe))) as report:
+            retried = retry(work.recipe, workdir, scheduler=scheduler, report=report)
+        mended = retried.tried - len(retried.failed)
+        session.emit({"workdir": str(workdir), "tried": retried.tried, "mended": mended, "failed": retried.failed})
+        if not retried.tried:
+            session.say("no granule has failed")
+            return
+        session.say(f"{mended} of {retried.tried} granules are there now")
+        if retried.failed:
+            shown = "; ".join(f"{note['id']}: {note['error']}" for note in retried.failed[:5])
+            more = f"; and {len(retried.failed) - 5} more" if len(retried.failed) > 5 else ""
+            raise DataIncomplete(
+                f"{len(retried.failed)} granules failed again",
+                where=str(workdir),
+                found=shown + more,
+                remedy="try later, or replace the files; or set ingest.bad_granules: accept in the recipe",
+            )
+        session.say(f"go on with: frostmap run {workdir / RECIPE_COPY}")
 
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,13 @@ import zarr
 from dask.delayed import Delayed, delayed
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from zarr.codecs import BloscCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import MemoryStore
 
-from frostmap.pipeline.blocks import Block, Task
+from frostmap.pipeline import ledger
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
 from frostmap.pipeline.schema import OVERPASSES, Variable
+from frostmap.pipeline.storage import CUBE, Recorder, Storage, digest_of
 
 DAYS_PER_CHUNK = 46
 """Eight chunks a year: reading a tile's granules of one platform for a chunk takes some 660 MB at 1 km."""
@@ -50,17 +53,43 @@ def chunk_shape(variable: Variable, sizes: Mapping[str, int], pixels: int) -> tu
     return tuple(min(wanted.get(dim, sizes[dim]), sizes[dim]) for dim in variable.dims)
 
 
-def create_group(
-    store: Path,
+def prepare_group(
+    storage: Storage,
     group: str,
     variables: Sequence[Variable],
     geobox: GeoBox,
     coords: Mapping[str, npt.ArrayLike],
     pixels: int,
+    *,
+    cause: str = "",
+    tasks: Iterable[str] = (),
 ) -> None:
-    """Create (or empty) a group: arrays without data, coordinates, grid mapping."""
+    """Make a group ready for its chunks: arrays, coordinates, grid mapping.
+
+    Chunks of the same layout and cause stand, and metadata that was lost is written again; of another, all goes.
+    """
+    metadata = _metadata(group, variables, geobox, coords, pixels)
+    objects = {key: (len(content), digest_of(content)) for key, content in metadata.items()}
+    before = ledger.read_layout(storage, group)
+    other = {key for key, content in metadata.items() if storage.read(f"{CUBE}/{key}") != content}
+    same = not other if before is None else (before.cause, before.metadata) == (cause, objects)
+    if not same:
+        storage.delete([f"{ledger.LAYOUTS}/{group}.json"])
+        storage.delete(storage.list(f"{ledger.CHUNKS}/{group}/"))
+        storage.delete(storage.list(f"{CUBE}/{group}/"))
+        other = set(metadata)
+    for key in sorted(other):
+        storage.write(f"{CUBE}/{key}", metadata[key])
+    ledger.write_layout(storage, group, ledger.Layout(cause, objects, sorted(tasks)))
+
+
+def _metadata(
+    group: str, variables: Sequence[Variable], geobox: GeoBox, coords: Mapping[str, npt.ArrayLike], pixels: int
+) -> dict[str, bytes]:
+    """Return the objects of a group without data, and of the groups above it, by key."""
+    store = MemoryStore()
     root = zarr.open_group(store, mode="a", zarr_format=3)
-    node = root.create_group(group, overwrite=True, attributes={"Conventions": "CF-1.11"})
+    node = root.create_group(group, attributes={"Conventions": "CF-1.11"})
     sizes = {"y": geobox.shape.y, "x": geobox.shape.x} | {dim: np.size(values) for dim, values in coords.items()}
     for variable in variables:
         itemsize = np.dtype(variable.dtype).itemsize
@@ -70,7 +99,7 @@ def create_group(
             shape=tuple(sizes[dim] for dim in variable.dims),
             chunks=chunk_shape(variable, sizes, pixels),
             dtype=variable.dtype,
-            compressors=codec,
+            compressors=[codec, Crc32cCodec()],  # a damaged chunk is an error, never numbers
             fill_value=variable.fill_value,
             dimension_names=variable.dims,
             attributes=dict(variable.attrs),
@@ -89,54 +118,93 @@ def create_group(
         consolidated=False,
         encoding={name: value for name, value in encoding.items() if name in coordinates},
     )
+    return {key: value.to_bytes() for key, value in store._store_dict.items()}
 
 
-def open_group(store: Path, group: str) -> xr.Dataset:
+def has_group(storage: Storage, group: str) -> bool:
+    """Say whether a group is there."""
+    return storage.read(f"{CUBE}/{group}/zarr.json") is not None
+
+
+def open_group(storage: Storage, group: str) -> xr.Dataset:
     """Return a group as it is stored: raw counts, nothing read until asked for, no Dask."""
     cube: xr.Dataset = xr.open_zarr(
-        store, group=group, chunks=None, consolidated=False, mask_and_scale=False, zarr_format=3
+        storage.zarr_store(), group=group, chunks=None, consolidated=False, mask_and_scale=False, zarr_format=3
     )
     return cube
 
 
+@dataclass(frozen=True)
+class Write:
+    """A task that writes its chunks and their record."""
+
+    task: str
+    causes: dict[str, str]
+    delayed: Delayed
+    """Its value is the `ChunkRecord`."""
+
+
 def write_tasks(
-    store: Path, group: str, cube: xr.Dataset, variables: Sequence[Variable], made_by: Sequence[Task] | None = None
-) -> list[Delayed]:
-    """Return the tasks that write a lazy cube, whole chunks each; every task returns the bytes that it wrote.
+    storage: Storage,
+    group: str,
+    cube: xr.Dataset,
+    variables: Sequence[Variable],
+    made_by: Sequence[Task] | None = None,
+    *,
+    pixels: int,
+    cause: str = "",
+) -> list[Write]:
+    """Return the tasks that write a lazy cube, whole chunks each, to a group that `prepare_group` made ready.
 
     With `made_by`, all that a task makes is written by one; what no task makes keeps its fill.
     """
-    targets = {v.name: zarr.open_array(store, path=f"{group}/{v.name}", mode="r+") for v in variables}
-    if made_by is not None:
-        write_all = delayed(_write_all, pure=False, traverse=False)
-        return [
-            write_all(task.result, [(targets[p.variable], p.key, p.region) for p in task.parts]) for task in made_by
-        ]
-    write = delayed(_write, pure=False)
+    tasks = made_by if made_by is not None else _chunk_by_chunk(cube, variables, pixels)
+    write = delayed(_write, pure=False, traverse=False)
+    writes = []
+    for task in tasks:
+        causes = {"step": cause} | ({"inputs": task.cause} if task.cause else {})
+        writes.append(Write(task.name, causes, write(storage, group, task.name, causes, task.result, task.parts)))
+    return writes
+
+
+def _chunk_by_chunk(cube: xr.Dataset, variables: Sequence[Variable], pixels: int) -> list[Task]:
+    """Return a task for each block of each variable, of whole stored chunks."""
+    block = delayed(_named, pure=False)
     tasks = []
     for variable in variables:
-        array, target = cube[variable.name].transpose(*variable.dims).data, targets[variable.name]
+        array = cube[variable.name].transpose(*variable.dims).data
+        chunks = chunk_shape(variable, dict(zip(variable.dims, array.shape, strict=True)), pixels)
         starts = [_starts(lengths) for lengths in array.chunks]
-        if any(start % chunk for along, chunk in zip(starts, target.chunks, strict=True) for start in along):
-            array = array.rechunk(target.chunks, method="tasks")
+        if any(start % chunk for along, chunk in zip(starts, chunks, strict=True) for start in along):
+            array = array.rechunk(chunks, method="tasks")
             starts = [_starts(lengths) for lengths in array.chunks]
         blocks = array.to_delayed()
         for index in itertools.product(*(range(n) for n in blocks.shape)):
             region = tuple(
                 slice(starts[axis][i], starts[axis][i] + array.chunks[axis][i]) for axis, i in enumerate(index)
             )
-            tasks.append(write(target, region, blocks[index]))
+            name = "-".join([variable.name, *(f"{part.start:05d}" for part in region)])
+            tasks.append(Task(name, block(variable.name, blocks[index]), (Part(variable.name, variable.name, region),)))
     return tasks
 
 
-def _write_all(result: Block, parts: list[tuple[Any, str, tuple[slice, ...]]]) -> int:
-    return sum(_write(target, region, result[key]) for target, key, region in parts)
+def _named(name: str, block: npt.NDArray[np.generic]) -> Result:
+    return {name: block}
 
 
 def _starts(lengths: tuple[int, ...]) -> list[int]:
     return [0, *itertools.accumulate(lengths)][:-1]
 
 
-def _write(target: Any, region: tuple[slice, ...], block: npt.NDArray[np.generic]) -> int:
-    target[region] = block
-    return block.nbytes
+def _write(
+    storage: Storage, group: str, task: str, causes: dict[str, str], result: Result, parts: Sequence[Part]
+) -> ledger.ChunkRecord:
+    recorder, size = Recorder(storage.zarr_store()), 0
+    for part in parts:
+        array = zarr.open_array(recorder, path=f"{group}/{part.variable}", mode="r+")
+        array[part.region] = result[part.key]
+        size += result[part.key].nbytes
+    notes, failed = result.get(NOTES), int(result.get(FAILED, 0))
+    record = ledger.ChunkRecord(task, causes, recorder.written, notes, failed, size, ledger.now())
+    ledger.write_chunk(storage, group, record)
+    return record

@@ -85,11 +85,28 @@ class Epochs(Section):
         return self
 
 
-class Catalogue(Section):
-    """A STAC API or a static STAC catalogue."""
+SourceKind = Literal["stac", "planetary-computer", "earthdata", "folder", "parquet"]
 
-    catalogue: str
-    """URL, or path of a catalog.json. The product's own definition knows the collection's ids."""
+
+class Catalogue(Section):
+    """Where granules are found."""
+
+    kind: SourceKind = "stac"
+    """What it is: a STAC API or static catalogue, one of two archives, a folder of granules, a GeoParquet snapshot."""
+    catalogue: str = ""
+    """URL or path; of planetary-computer and earthdata, their own address if left out."""
+    second: Catalogue | None = None
+    """Another source, asked for what this one does not have."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.kind in ("stac", "folder", "parquet") and not self.catalogue:
+            raise ValueError(f"a source of kind '{self.kind}' needs a catalogue: its path or URL")
+        return self
+
+    def in_turn(self) -> list[Catalogue]:
+        """Return this source, and those that are asked after it."""
+        return [self, *(self.second.in_turn() if self.second else [])]
 
 
 class ByEpoch(Section):
@@ -136,6 +153,8 @@ class Sources(Section):
     """MOD11A1 and MYD11A1 granules."""
     ndvi: Catalogue | None = None
     """MOD13A1 granules."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts, or host:port, that granules may come from although they are private or not encrypted."""
     forcing: ForcingByEpoch | None = None
     """Ready degree-day sums; instead of lst."""
     clusters: Path | None = None
@@ -170,6 +189,19 @@ class Sources(Section):
         if self.lst is not None and self.forcing is not None:
             raise ValueError("either granules (sources.lst) or ready degree-day sums (sources.forcing), not both")
         return self
+
+
+class Downloads(Section):
+    """How remote granules are fetched; changes no result."""
+
+    folder: Path | None = None
+    """Where they are kept, to be used again by other runs; `downloads` in the work directory if left out."""
+    connections: Annotated[int, Field(ge=1, le=32)] = 6
+    """Files at once, a worker."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 5
+    """Tries before a file counts as failed."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long a server may take to connect, and between two pieces."""
 
 
 class Ingest(Section):
@@ -259,7 +291,14 @@ class FrozenGround(Section):
 
 
 class Store(Section):
-    """How the cube is kept; changes no result."""
+    """Where and how the cube is kept; changes no result."""
+
+    location: Annotated[str, Field(pattern=r"^(s3://[^/]+/.+)?$")] = ""
+    """s3://bucket/prefix of an object store; the work directory if left out. Keys come from the environment."""
+    endpoint: Annotated[str, Field(pattern=r"^(https?://.+)?$")] = ""
+    """Address of an S3-compatible service; Amazon's own if left out."""
+    region: str = ""
+    """Region of the bucket; the environment's if left out."""
 
     chunk_pixels: Annotated[int, Field(ge=4, le=1200)] = 100
     """Most pixels along a chunk's side; the largest divisor of a tile's width up to it is taken."""
@@ -290,6 +329,7 @@ class Recipe(Section):
     region: Region
     epochs: Epochs
     sources: Sources
+    downloads: Downloads = Downloads()
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     gap_filling: GapFilling = GapFilling()
@@ -334,8 +374,9 @@ class Recipe(Section):
         return (self._folder / self.data / given).resolve()
 
     def catalogue(self, source: Catalogue) -> str:
-        """Return a catalogue's URL, or its absolute path."""
-        return source.catalogue if "://" in source.catalogue else str(self.path(Path(source.catalogue)))
+        """Return a catalogue's URL, or its absolute path; empty where the kind of source has its own."""
+        given = source.catalogue
+        return given if "://" in given or not given else str(self.path(Path(given)))
 
     def digest(self, *sections: str) -> str:
         """Return the SHA-256 of some sections, or of the whole recipe."""

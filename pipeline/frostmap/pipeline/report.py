@@ -19,7 +19,21 @@ import pandas as pd
 from frostmap.catalogs.collections import load_collection
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS, PERMAFROST
-from frostmap.pipeline.figures import FIGURES, Drawing, class_code, epoch_in_words
+from frostmap.pipeline.figures import (
+    BAD,
+    EXPLAINED,
+    FIGURES,
+    FROM_ANOTHER,
+    GRANULE_STATES,
+    MISSING,
+    OUTAGE,
+    PRESENT,
+    Drawing,
+    class_code,
+    epoch_in_words,
+    granule_states,
+)
+from frostmap.pipeline.plan import outage_page
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.work import PRODUCTS, Work
 
@@ -87,6 +101,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
     sections = [
         headline(work, pictures),
         method(work),
+        granules(work, pictures),
         completeness(work, pictures),
         forcing(work, pictures),
         soil(work, pictures),
@@ -275,43 +290,55 @@ def method(work: Work) -> Section:
     return Section("method", "How it was made", steps, [], [])
 
 
-def completeness(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
-    """Return which granules were read, and how much clouds took."""
-    sentences: list[str] = []
-    parts: list[Picture | Table] = []
-    granules = granule_table(work)
-    if granules.empty:
+def granules(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
+    """Return what became of each granule that should exist."""
+    table = granule_table(work)
+    if table.empty:
         why = "were given" if work.recipe.sources.forcing else "are not there yet"
-        return Section(
-            "data",
-            "Completeness of the data",
-            [],
-            list(pictures.get("data", [])),
-            [f"No granules were read in this run: the degree-day sums {why}."],
-        )
-    count = granules["status"].value_counts()
-    good, bad, missing = (int(count.get(status, 0)) for status in ("ok", "bad", "missing"))
-    sentences.append(
-        f"Of {len(granules):,} granules that the tiles and years call for, {good:,} ({percent(good / len(granules))}) "
-        f"were read, {missing:,} are not in the catalogue, and {bad:,} could not be read. Days without a granule count "
-        "as clouded."
+        absent = [f"No granules were read in this run: the degree-day sums {why}."]
+        return Section("granules", "Granules", [], list(pictures.get("granules", [])), absent)
+    count = {state: int((table["state"] == state).sum()) for state in GRANULE_STATES}
+    good, missing = count[PRESENT] + count[FROM_ANOTHER], count[OUTAGE] + count[MISSING]
+    elsewhere = sorted(set(table.loc[table["state"] == FROM_ANOTHER, "source"]))
+    sentence = (
+        f"Of {len(table):,} granules that the tiles and years call for, {good:,} ({percent(good / len(table))}) were "
+        + (f"read ({count[FROM_ANOTHER]:,} of them from {in_words(elsewhere)})" if elsewhere else "read")
+        + f", {missing:,} are in no catalogue"
+        + (f" ({count[OUTAGE]:,} of them because of known outages)" if count[OUTAGE] else "")
+        + f", and {count[BAD]:,} could not be had or read. Where a granule is lacking, the day counts as clouded."
     )
-    by_year = granules.pivot_table(index=["year", "product"], columns="status", values="tile", aggfunc="count")
-    by_year = by_year.reindex(columns=["ok", "missing", "bad"]).fillna(0).astype(int)
+    shown = [state for state in GRANULE_STATES if state != FROM_ANOTHER or elsewhere]
+    by_year = pd.crosstab([table["product"], table["year"]], table["state"]).reindex(columns=shown, fill_value=0)
     rows = [
-        (f"{year} {product}", *(f"{n:,}" for n in row))
-        for (year, product), row in zip(by_year.index, by_year.to_numpy().tolist(), strict=True)
+        (f"{product} {year}", f"{sum(numbers):,}", *(f"{number:,}" for number in numbers))
+        for (product, year), numbers in zip(by_year.index, by_year.to_numpy().tolist(), strict=True)
     ]
-    parts.append(Table("Granules", ("year and product", "read", "missing", "unreadable"), rows))
-    faulty = granules[granules["status"] != "ok"]
+    header = ("product and year", "expected", *(GRANULE_STATES[state][0] for state in shown))
+    parts: list[Picture | Table] = [
+        *pictures.get("granules", []),
+        Table("Granules by what became of them", header, rows),
+    ]
+    explained = table.loc[table["state"] == OUTAGE, "error"].str.removeprefix(EXPLAINED)
+    if len(explained):
+        outages = [(str(words), f"{n:,}", outage_page(str(words))) for words, n in explained.value_counts().items()]
+        parts.append(Table("Known outages", ("outage", "granules", "told at"), sorted(outages)))
+    faulty = table[table["state"].isin((BAD, MISSING))]
     if len(faulty):
         listed = [
             (str(row["id"]) or f"{row['product']} {row['tile']} {row['date']}", str(row["status"]), str(row["error"]))
             for row in faulty.head(MOST_ROWS).to_dict("records")
         ]
         more = len(faulty) - len(listed)
-        note = f"And {more:,} more: tables/granules-YEAR.csv has them all." if more > 0 else ""
-        parts.append(Table("Granules that are missing or unreadable", ("granule", "status", "reason"), listed, note))
+        where = "tables/granules-YEAR.csv and tables/composites-YEAR.csv have them all"
+        note = f"And {more:,} more: {where}." if more > 0 else ""
+        title = "Granules that are missing or unreadable, known outages aside"
+        parts.append(Table(title, ("granule", "status", "reason"), listed, note))
+    return Section("granules", "Granules", [sentence], parts, [])
+
+
+def completeness(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
+    """Return how much clouds took."""
+    parts: list[Picture | Table] = list(pictures.get("data", []))
     shares = [
         work.table(f"overpasses-{year}") for year in all_years(work.recipe) if has_table(work, f"overpasses-{year}")
     ]
@@ -327,7 +354,8 @@ def completeness(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             for row in every.to_dict("records")
         ]
         parts.append(Table("Share of pixel-days in the region", ("overpass", *present), by_overpass))
-    return Section("data", "Completeness of the data", sentences, [*pictures.get("data", []), *parts], [])
+    absent = [] if parts else ["Observations were not counted in this run."]
+    return Section("data", "Completeness of the observations", [], parts, absent)
 
 
 def forcing(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
@@ -727,14 +755,9 @@ def has_table(work: Work, name: str) -> bool:
 
 
 def granule_table(work: Work) -> pd.DataFrame:
-    """Return what became of every granule of temperature, with its year; empty where none was asked for."""
-    columns = ["id", "product", "tile", "date", "sha256", "status", "error", "year"]
-    parts = [
-        pd.read_csv(work.table_path(f"granules-{year}"), keep_default_na=False).assign(year=year)
-        for year in all_years(work.recipe)
-        if has_table(work, f"granules-{year}")
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    """Return what became of every granule, with its year and state; without rows where none was asked for."""
+    parts = [part for kind in PRODUCTS if not (part := granule_states(work, kind)).empty]
+    return pd.concat(parts, ignore_index=True) if parts else granule_states(work, "lst")
 
 
 def region_in_words(work: Work) -> str:

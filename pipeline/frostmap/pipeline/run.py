@@ -1,33 +1,31 @@
-"""Order the stages, skip what stands, compute the rest, and record what was made from what."""
+"""Make what a recipe asks for: skip what stands, compute the rest, and record what was made from what."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dask
 import numpy as np
 import pandas as pd
-import psutil
 from dask.delayed import Delayed
-from distributed import Client, KilledWorker, LocalCluster, as_completed
-from odc.geo.geobox import GeoBox
+from distributed import Client, KilledWorker, LocalCluster, as_completed, wait
 
 from frostmap.pipeline import cubes, ledger, provenance
-from frostmap.pipeline.errors import FrostmapError, UserError
+from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.locks import locked
+from frostmap.pipeline.plan import Plan, Step, assess, memory_per_worker, scheduled, workers
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import check
-from frostmap.pipeline.stage import Stage, step_name
-from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.stage import Noted
+from frostmap.pipeline.storage import CUBE
 from frostmap.pipeline.work import Work
 
 
@@ -46,108 +44,6 @@ class Event:
 
 
 Reporter = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stage in one scope, and what its result depends on."""
-
-    stage: Stage
-    scope: str
-    causes: dict[str, str]
-    reason: str | None
-    """Why it must be made; None where its result stands."""
-
-    @property
-    def name(self) -> str:
-        """The step's name, and its group in the cube."""
-        return step_name(self.stage.name, self.scope)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do."""
-
-    work: Work
-    steps: tuple[Step, ...]
-
-    def summary(self) -> dict[str, Any]:
-        """Return the plan as plain data: grid, granules, and for each step chunks, bytes, memory and the reason."""
-        work = self.work
-        geobox = work.geobox
-        return {
-            "recipe": work.recipe.name,
-            "workdir": str(work.folder),
-            "grid": {
-                "crs": "MODIS sinusoidal" if work.tiles else _crs_name(geobox),
-                "height": geobox.shape.y,
-                "width": geobox.shape.x,
-                "pixel_km": round(work.pixel_km, 4),
-                "pixels_inside": int(work.inside.sum()),
-                "tiles": list(work.tiles),
-                "chunk_pixels": work.chunk_pixels,
-            },
-            "granules": {
-                kind: {year: len(granules) for year, granules in years.items()} for kind, years in work.granules.items()
-            },
-            "granule_bytes": sum(
-                _file_size(granule.hdf_href)
-                for years in work.granules.values()
-                for granules in years.values()
-                for granule in granules
-            ),
-            "workers": _workers(work.recipe),
-            "memory_per_worker_bytes": _memory(work.recipe),
-            "steps": [
-                {
-                    "step": step.name,
-                    "title": step.stage.title,
-                    "run": step.reason is not None,
-                    "reason": step.reason or "up to date",
-                    "chunks": _chunks(work, step),
-                    "bytes": _bytes(work, step),
-                    "memory_bytes": step.stage.memory(work, step.scope) if step.stage.memory else 0,
-                }
-                for step in self.steps
-            ],
-        }
-
-
-def plan(recipe: Recipe, folder: Path, until: str | None = None) -> Plan:
-    """Return what `run` would do: reads catalogues and file dates, computes nothing.
-
-    Raises
-    ------
-    UserError
-        A source that the recipe names is not there, or `until` is no stage.
-    DataIncomplete
-        A catalogue has nothing for the region and years.
-    """
-    known = [stage.name for stage in STAGES]
-    if until is not None and until not in known:
-        raise UserError(
-            "no such stage", where="--until", found=until, wanted=", ".join(known), remedy="name one of these"
-        )
-    work = Work(recipe, folder)
-    steps: list[Step] = []
-    digests: dict[str, str] = {}
-    for stage in STAGES:
-        for scope in stage.scopes(recipe):
-            name = step_name(stage.name, scope)
-            causes = _causes(work, stage, scope, digests)
-            digests[name] = _digest(causes)
-            record = ledger.read_record(work.ledger, name)
-            reason = ledger.why(record, causes)
-            if record is not None and reason is None:
-                lost = [path for path in record.outputs if not (folder / path).exists()]
-                reason = f"missing: {', '.join(lost)}" if lost else None
-            redone = [s.name for s in steps if s.reason is not None and s.name in stage.inputs(recipe, scope)]
-            if reason is None and redone:
-                reason = f"made again: {', '.join(redone)}"
-            steps.append(Step(stage, scope, causes, reason))
-        if stage.name == until:
-            break
-    return Plan(work, tuple(steps))
 
 
 def run(
@@ -181,19 +77,24 @@ def run(
     FrostmapError
         A stage could not be finished. What was made before stands, and the next run goes on from there.
     """
-    followed = plan(recipe, folder, until)
-    work = followed.work
-    folder.mkdir(parents=True, exist_ok=True)
-    todo = [step for step in followed.steps if step.reason is not None]
-    for step in followed.steps:
-        if step.reason is None:
-            report(Event("kept", step.name, step.stage.title, "up to date"))
-    if todo:
-        with connected(recipe, client, scheduler, report) as connection:
-            for step in todo:
-                _make(work, step, connection, report)
-        provenance.write(work)
-    return followed
+    work = Work(recipe, folder)
+    steps: list[Step] = []
+    contents: dict[str, str | None] = {}
+    with locked(folder), ExitStack() as stack:
+        for stage, scope in scheduled(recipe, until):
+            step = assess(work, stage, scope, contents)
+            steps.append(step)
+            if step.record is not None:
+                report(Event("kept", step.name, stage.title, "up to date"))
+                contents[step.name] = step.record.content
+                continue
+            if client is None:
+                client = stack.enter_context(connected(recipe, None, scheduler, report))
+            contents[step.name] = _make(work, step, client, report).content
+        _write_metrics(work, {})
+        if any(step.record is None for step in steps):
+            provenance.write(work)
+    return Plan(work, tuple(steps))
 
 
 @contextmanager
@@ -222,9 +123,9 @@ def connected(
     with (
         dask.config.set(_CLUSTER_SETTINGS),
         LocalCluster(
-            n_workers=_workers(recipe),
-            threads_per_worker=1,  # HDF4 is read by one thread a process
-            memory_limit=_memory(recipe),
+            n_workers=workers(recipe),
+            threads_per_worker=1,
+            memory_limit=memory_per_worker(recipe),
             host="127.0.0.1",
             dashboard_address=_free_address(recipe.cluster.dashboard),
             silence_logs=logging.ERROR,
@@ -242,15 +143,6 @@ _CLUSTER_SETTINGS = {
 }
 
 
-def _workers(recipe: Recipe) -> int:
-    return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
-
-
-def _memory(recipe: Recipe) -> int:
-    share = psutil.virtual_memory().total * 0.8 / _workers(recipe)
-    return int(recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else share)
-
-
 def _free_address(wanted: str) -> str:
     host, _, port = wanted.rpartition(":")
     with socket.socket() as probe:
@@ -261,55 +153,122 @@ def _free_address(wanted: str) -> str:
     return wanted
 
 
-def _make(work: Work, step: Step, client: Client, report: Reporter) -> None:
+# ---- a step -------------------------------------------------------------------------------------------------------
+
+
+def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Record:
+    """Make a step, as far as it does not stand; its record is written last."""
     began = time.monotonic()
     stage, name = step.stage, step.name
     ledger.forget(work.ledger, name)
     products = stage.function(work, step.scope)
-    writes: list[Delayed] = []
+    writes: list[cubes.Write] = []
     if products.cube is not None:
         check(products.cube, stage.writes, name)
-        cubes.create_group(work.store, name, stage.writes, work.geobox, products.coords, work.chunk_pixels)
-        writes = cubes.write_tasks(work.store, name, products.cube, stage.writes, products.tasks)
+        writes = cubes.write_tasks(
+            work.storage, name, products.cube, stage.writes, products.tasks, pixels=work.chunk_pixels, cause=step.cause
+        )
+        cubes.prepare_group(
+            work.storage,
+            name,
+            stage.writes,
+            work.geobox,
+            products.coords,
+            work.chunk_pixels,
+            cause=step.cause,
+            tasks=[write.task for write in writes],
+        )
+    chunks = _standing(work, step, writes)
+    todo = [write.delayed for write in writes if write.task not in chunks]
     others = [*products.tables.values(), *products.metrics.values()]
     others += [task for task in (products.files, products.complaint) if task is not None]
-    report(Event("started", name, stage.title, step.reason or "", total=len(writes) + len(others)))
-    results = _compute(
+    total = len(writes) + len(others)
+    report(Event("started", name, stage.title, step.reason or "", done=len(chunks), total=total))
+    results = compute(
         client,
-        [*writes, *others],
-        lambda n: report(Event("progress", name, stage.title, "", n, len(writes) + len(others))),
+        [*todo, *others],
+        lambda n: report(Event("progress", name, stage.title, "", len(chunks) + n, total)),
     )
-    written, rest = results[: len(writes)], iter(results[len(writes) :])
-    outputs = [f"{work.store.name}/{name}"] if products.cube is not None else []
-    outputs += [_write_table(work, table, next(rest)) for table in products.tables]
+    written: list[ledger.ChunkRecord] = results[: len(todo)]
+    rest = iter(results[len(todo) :])
+    chunks |= {record.task: record for record in written}
+
+    tables: dict[str, pd.DataFrame] = {key: next(rest) for key in products.tables}
     metrics = {key: next(rest) for key in products.metrics}
-    if metrics:
-        _merge_metrics(work, metrics)
-    if products.files is not None:
-        outputs += [str(Path(path).relative_to(work.folder)) for path in next(rest)]
+    files: list[Path] = next(rest) if products.files is not None else []
     complaint: FrostmapError | None = next(rest) if products.complaint is not None else None
+    if products.noted is not None:
+        noted: Noted = products.noted([chunks[task].notes for task in sorted(chunks)])
+        tables, complaint = tables | dict(noted.tables), complaint or noted.complaint
+    outputs = [_write_table(work, key, table) for key, table in tables.items()]
+    outputs += [str(Path(path).relative_to(work.folder)) for path in files]
+    _write_metrics(work, metrics)
     if complaint is not None:
         raise complaint
+    _remove_strays(work, name, chunks, [write.task for write in writes])
+
+    digest = ledger.content_of(work.storage, name, chunks) if writes else ""
+    files_written = ledger.of_files(work.folder, outputs)
+    content = ledger.digest([digest, sorted((key, value[1]) for key, value in files_written.items()), plain(metrics)])
     seconds = time.monotonic() - began
-    ledger.write_record(
-        work.ledger,
-        ledger.Record(
-            name,
-            step.causes,
-            round(seconds, 3),
-            int(sum(written)),
-            outputs,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-        ),
+    record = ledger.Record(
+        name,
+        step.causes,
+        round(seconds, 3),
+        sum(record.bytes_written for record in written),
+        files_written,
+        plain(metrics),
+        digest,
+        content,
+        ledger.now(),
     )
-    report(Event("finished", name, stage.title, "", len(results), len(results), seconds))
+    ledger.write_record(work.ledger, record)
+    report(Event("finished", name, stage.title, "", total, total, seconds))
+    return record
 
 
-def _compute(client: Client, tasks: list[Delayed], progress: Callable[[int], None]) -> list[Any]:
+def _standing(work: Work, step: Step, writes: list[cubes.Write]) -> dict[str, ledger.ChunkRecord]:
+    """Return the records of tasks whose chunks stand: the same causes, nothing failed, nothing damaged."""
+    if not writes:
+        return {}
+    records = ledger.read_chunks(work.storage, step.name)
+    tolerated = step.stage.tolerates(work.recipe)
+    damaged = ledger.damage(work.storage, step.name, records)
+    return {
+        write.task: records[write.task]
+        for write in writes
+        if write.task in records
+        and write.task not in damaged
+        and records[write.task].causes == write.causes
+        and (tolerated or not records[write.task].failed)
+    }
+
+
+def _remove_strays(work: Work, group: str, chunks: dict[str, ledger.ChunkRecord], tasks: list[str]) -> None:
+    """Remove what no task of now has made: chunks and records of tasks that are no more, halves of interrupted ones."""
+    if not tasks:
+        return
+    layout = ledger.read_layout(work.storage, group)
+    known = {f"{CUBE}/{key}" for record in chunks.values() for key in record.objects}
+    known |= {f"{CUBE}/{key}" for key in (layout.metadata if layout else ())}
+    work.storage.delete(set(work.storage.list(f"{CUBE}/{group}/")) - known)
+    recorded = {ledger.chunk_key(group, task) for task in tasks}
+    work.storage.delete(set(work.storage.list(f"{ledger.CHUNKS}/{group}/")) - recorded)
+
+
+def compute(client: Client, tasks: list[Delayed], progress: Callable[[int], None]) -> list[Any]:
+    """Return the results of tasks, in order; `progress` is told how many are done.
+
+    Raises
+    ------
+    FrostmapError
+        What a task raised; the others are given up.
+    """
     futures = client.compute(tasks)
     try:
         for done, future in enumerate(as_completed(futures), start=1):
             if future.status == "error":
+                _settle(client, futures)
                 raise _explained(future.exception())
             progress(done)
         return list(client.gather(futures))
@@ -317,7 +276,21 @@ def _compute(client: Client, tasks: list[Delayed], progress: Callable[[int], Non
         client.cancel([future for future in futures if not future.done()])
 
 
+def _settle(client: Client, futures: list[Any]) -> None:
+    """Give up what has not begun and wait for what has: nothing may write once the work directory is let go of."""
+    begun = {key for keys in client.processing().values() for key in keys}
+    client.cancel([future for future in futures if not future.done() and future.key not in begun])
+    wait([future for future in futures if future.key in begun])
+
+
 def _explained(error: BaseException) -> BaseException:
+    if isinstance(error, ValueError) and "checksum" in str(error):  # of zarr's CRC32C codec
+        return DataIncomplete(
+            "a chunk of the cube is damaged",
+            found=error,
+            wanted="chunks as they were written",
+            remedy="find it with `frostmap verify WORKDIR`, then run again: only what is damaged is made again",
+        )
     if not isinstance(error, KilledWorker):
         return error
     return UserError(
@@ -329,6 +302,9 @@ def _explained(error: BaseException) -> BaseException:
     )
 
 
+# ---- tables and numbers -------------------------------------------------------------------------------------------
+
+
 def _write_table(work: Work, name: str, table: pd.DataFrame) -> str:
     path = work.table_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -338,101 +314,29 @@ def _write_table(work: Work, name: str, table: pd.DataFrame) -> str:
     return str(path.relative_to(work.folder))
 
 
-def _merge_metrics(work: Work, new: dict[str, Any]) -> None:
-    metrics = dict(work.metrics)
-    for dotted, value in new.items():
-        *parents, last = dotted.split(".")
-        node: Any = metrics
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
+def _write_metrics(work: Work, new: dict[str, Any]) -> None:
+    """Write metrics.json: what all records hold, and what a step has just found."""
+    metrics: dict[str, Any] = {}
+    for found in [*(record.metrics for record in ledger.read_all(work.ledger)), plain(new)]:
+        for dotted, value in found.items():
+            *parents, last = dotted.split(".")
+            node: Any = metrics
+            for parent in parents:
+                node = node.setdefault(parent, {})
+            node[last] = value
     path = work.folder / "metrics.json"
     draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(metrics, indent=2, sort_keys=True, default=_plain), encoding="utf-8")
+    draft.write_text(json.dumps(metrics, indent=2, sort_keys=True), encoding="utf-8")
     draft.replace(path)
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics without NumPy's types."""
+    whole: dict[str, Any] = json.loads(json.dumps(metrics, default=_plain))
+    return whole
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} does not belong into metrics.json")
-
-
-def _causes(work: Work, stage: Stage, scope: str, digests: dict[str, str]) -> dict[str, str]:
-    recipe = work.recipe
-    causes = {
-        "code": f"{stage.name} {stage.version}",
-        "settings": recipe.digest("region", "simulated", *stage.sections),
-    }
-    if stage.depends_on_epochs:
-        causes["epochs"] = recipe.digest("epochs")
-    for path in stage.sources(recipe, scope):
-        causes[f"file {path.name}"] = _identity(path)
-    if stage.granules is not None:
-        kind = stage.granules
-        causes["granules"] = _digest(
-            [
-                (g.name, g.hdf_href or sorted(g.band_hrefs.items()), _identity_of_href(g.hdf_href))
-                for g in work.granules[kind][scope]
-            ]
-        )
-    for name in stage.inputs(recipe, scope):
-        causes[f"step {name}"] = digests[name]
-    return causes
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _identity(path: Path) -> str:
-    """Return what tells a file's versions apart without reading it: size and time of change."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise UserError(
-            "a file that the recipe names is not there",
-            where=str(path),
-            found=error.strerror or error,
-            wanted="a readable file",
-            remedy="correct the path in the recipe's sources, or its `data` folder",
-        ) from error
-    return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-def _identity_of_href(href: str | None) -> str:
-    path = Path(href or "")
-    return _identity(path) if href and "://" not in href and path.exists() else ""
-
-
-def _file_size(href: str | None) -> int:
-    path = Path(href or "")
-    return path.stat().st_size if href and "://" not in href and path.exists() else 0
-
-
-def _bytes(work: Work, step: Step) -> int:
-    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
-    return sum(
-        int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
-        for variable in step.stage.writes
-    )
-
-
-def _crs_name(geobox: GeoBox) -> str:
-    code = geobox.crs.to_epsg() if geobox.crs is not None else None
-    return f"EPSG:{code}" if code else "its own"
-
-
-def _chunks(work: Work, step: Step) -> int:
-    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
-    return sum(
-        int(
-            np.prod(
-                [
-                    -(-sizes[dim] // n)
-                    for dim, n in zip(v.dims, cubes.chunk_shape(v, sizes, work.chunk_pixels), strict=True)
-                ]
-            )
-        )
-        for v in step.stage.writes
-    )

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 from dask.delayed import Delayed
 
 from frostmap.pipeline.blocks import Task
+from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.schema import Variable
 
 if TYPE_CHECKING:
     from frostmap.pipeline.recipe import Recipe
     from frostmap.pipeline.work import Work
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What the notes of a step's tasks add up to."""
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """Each written to tables/NAME.csv."""
+    complaint: FrostmapError | None = None
+    """Why what was made must not be built upon."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,8 @@ class Products:
     """The tasks that make the cube, where one makes several variables; None: the cube is written chunk by chunk."""
     coords: Mapping[str, npt.ArrayLike] = field(default_factory=dict)
     """Coordinates of the cube's dimensions other than y and x."""
+    noted: Callable[[Sequence[Any]], Noted] | None = None
+    """What to make of the notes that the tasks left, those of an earlier run among them."""
     tables: Mapping[str, Delayed] = field(default_factory=dict)
     """Data frames, each written to tables/NAME.csv."""
     metrics: Mapping[str, Delayed] = field(default_factory=dict)
@@ -56,6 +70,10 @@ class Stage:
     """Files of the user that it reads."""
     sections: tuple[str, ...] = ()
     """Sections of the recipe that change its result."""
+    judged_by: tuple[str, ...] = ()
+    """Sections that change not what is made, but whether it is accepted."""
+    tolerates: Callable[[Recipe], bool] = lambda _recipe: False
+    """Whether inputs that could not be read are accepted; else their tasks are tried again at every run."""
     writes: tuple[Variable, ...] = ()
     """Variables of its group of the cube, `stage/scope`."""
     granules: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -23,12 +24,16 @@ from scipy.ndimage import maximum_filter
 from shapely.geometry.base import BaseGeometry
 
 from frostmap.catalogs.collections import load_collection
-from frostmap.catalogs.granules import Granule, search
+from frostmap.catalogs.completeness import completed
+from frostmap.catalogs.granules import Granule
 from frostmap.catalogs.grids import lattice, parse_tile, region_geobox, tiles_of
-from frostmap.pipeline import cubes
+from frostmap.catalogs.sources import open_source
+from frostmap.pipeline import cubes, ledger
+from frostmap.pipeline.downloads import Downloads
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.recipe import Catalogue, Recipe
 from frostmap.pipeline.stage import all_years
+from frostmap.pipeline.storage import Storage
 
 PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1",)}
 """Product definitions behind each kind of granules in a recipe's sources."""
@@ -42,9 +47,12 @@ class Work:
     folder: Path
 
     @property
-    def store(self) -> Path:
-        """The cube."""
-        return self.folder / "cube.zarr"
+    def storage(self) -> Storage:
+        """Where the cube and the records of its chunks are."""
+        store = self.recipe.store
+        return (
+            Storage(store.location, store.endpoint, store.region) if store.location else Storage.of_folder(self.folder)
+        )
 
     @property
     def ledger(self) -> Path:
@@ -53,7 +61,11 @@ class Work:
 
     def open(self, group: str) -> xr.Dataset:
         """Return a group of the cube, lazily, as stored."""
-        return cubes.open_group(self.store, group)
+        return cubes.open_group(self.storage, group)
+
+    def has(self, group: str) -> bool:
+        """Say whether the cube has a group."""
+        return cubes.has_group(self.storage, group)
 
     def table_path(self, name: str) -> Path:
         """Return where a table is."""
@@ -65,30 +77,55 @@ class Work:
 
     @cached_property
     def granules(self) -> dict[str, dict[str, list[Granule]]]:
-        """What the catalogues have: granules by kind (lst, ndvi) and year."""
+        """What the sources have: granules by kind (lst, ndvi) and year."""
         found: dict[str, dict[str, list[Granule]]] = {}
         for kind, products in PRODUCTS.items():
             source: Catalogue | None = getattr(self.recipe.sources, kind)
             if source is not None:
                 found[kind] = {
-                    year: [
-                        granule for product in products for granule in self._search(kind, source, product, int(year))
-                    ]
+                    year: [granule for product in products for granule in self._search(kind, source, product, year)]
                     for year in all_years(self.recipe)
                 }
         return found
 
-    def _search(self, kind: str, source: Catalogue, product: str, year: int) -> list[Granule]:
+    @property
+    def downloads(self) -> Downloads:
+        """How remote granules are fetched."""
+        given = self.recipe.downloads
+        return Downloads(
+            self.recipe.path(given.folder) if given.folder else (self.folder / "downloads").absolute(),
+            connections=given.connections,
+            attempts=given.attempts,
+            timeout_s=given.timeout_seconds,
+            allow_hosts=self.recipe.sources.allow_hosts,
+        )
+
+    def identity(self, granule: Granule) -> list[str]:
+        """Return what tells a granule from another version of it, without reading it."""
+        hrefs = [granule.hdf_href] if granule.hdf_href else [href for _, href in sorted(granule.band_hrefs.items())]
+        return [granule.name, granule.production, *(_file_identity(href) for href in hrefs if "://" not in href)]
+
+    def identity_of(self, granules: Mapping[int, Granule]) -> str:
+        """Return the digest of what a task reads."""
+        return ledger.digest([(key, self.identity(granule)) for key, granule in sorted(granules.items())])
+
+    def _search(self, kind: str, source: Catalogue, product: str, year: str) -> list[Granule]:
         collection = load_collection(product)
-        where = self.recipe.catalogue(source)
-        granules = search(where, collection, self.tiles, date(year, 1, 1), date(year, 12, 31))
+        recipe = self.recipe
+        sources = [
+            open_source(each.kind, recipe.catalogue(each), allow_hosts=recipe.sources.allow_hosts)
+            for each in source.in_turn()
+        ]
+        granules = completed(sources, collection, self.tiles, date(int(year), 1, 1), date(int(year), 12, 31))
         if not granules:
             raise DataIncomplete(
-                f"the catalogue has no {product.upper()} granule of {year}",
-                where=f"{where}, collections {', '.join(collection.stac_collections)} (recipe: sources.{kind})",
+                f"no source has a {product.upper()} granule of {year}",
+                where=f"{', '.join(recipe.catalogue(each) or each.kind for each in source.in_turn())} "
+                f"(recipe: sources.{kind})",
                 found="no item",
-                wanted=f"tiles {', '.join(self.tiles)}, {year}-01-01 to {year}-12-31",
-                remedy="correct the region, the years, or the catalogue; `frostmap plan` shows what is found",
+                wanted=f"tiles {', '.join(self.tiles)}, {year}-01-01 to {year}-12-31, in one of the collections "
+                + ", ".join(collection.stac_collections),
+                remedy="correct the region, the years, or the source; `frostmap plan` shows what is found",
             )
         return granules
 
@@ -215,6 +252,14 @@ class Work:
         """Width of a pixel [km]; about, on a grid of degrees."""
         size = abs(self.geobox.affine.a)
         return size * 111.2 if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
+
+
+def _file_identity(href: str) -> str:
+    try:
+        status = Path(href).stat()
+    except OSError:
+        return f"{href} is not there"
+    return f"{href} {status.st_size} {status.st_mtime_ns}"
 
 
 def days_in(year: int) -> int:

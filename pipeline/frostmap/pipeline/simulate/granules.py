@@ -1,9 +1,9 @@
 """Granules as the archives serve them: HDF-EOS2 files, or one cloud-optimised GeoTIFF a band.
 
 An HDF-EOS2 grid is an HDF4 file whose attribute ``StructMetadata.0`` says in text where the grid lies and whose
-Vgroups (GRID, then "Data Fields") gather the arrays. The HDF4 library makes one such file per product and tile; a
-granule is a copy of it with the deflated arrays appended and their descriptors pointed there, ten times as fast as
-asking the library each time.
+Vgroups (GRID, then "Data Fields") gather the arrays; ``CoreMetadata.0`` says which granule it is. The HDF4 library
+makes one such file per product and tile; a granule is a copy of it with its name and day written over blanks, the
+deflated arrays appended and their descriptors pointed there, ten times as fast as asking the library each time.
 
 References
 ----------
@@ -17,7 +17,6 @@ import datetime as dt
 import functools
 import struct
 import tempfile
-import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,15 +29,22 @@ from pyhdf.HDF import HC, HDF
 from pyhdf.SD import SD, SDC
 from pyhdf.V import V  # noqa: F401  # gives HDF.vgstart
 
+from frostmap.catalogs.errors import CatalogError
+from frostmap.catalogs.granules import parse_granule_name
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, TILE_SIZE, Tile, lattice
+from frostmap.pipeline.hdf4 import HDF4_LIBRARY
 
 DEFLATE_LEVEL = 2
 
 _PATH_LENGTH = 100  # of the mould, whatever the name of the temporary folder
 
-_COMPRESSED = 40  # DFTAG_COMPRESSED, the bytes of a compressed element
+_VERSION = "061"
 
-_HDF4_LIBRARY = threading.Lock()  # pyhdf must be entered by one thread of a process at a time
+_NO_NAME = " " * len("MOD11A1.A2021227.h11v05.061.2021228105320.hdf")
+
+_NO_DATE = " " * len("2021-08-15")
+
+_COMPRESSED = 40  # DFTAG_COMPRESSED, the bytes of a compressed element
 
 _NUMBER_TYPES = {
     "uint8": ("DFNT_UINT8", SDC.UINT8),
@@ -199,7 +205,7 @@ def granule_id(product: str, date: dt.date, tile: Tile) -> str:
     >>> granule_id("MYD11A1", dt.date(2020, 8, 12), Tile(25, 5))[:30]
     'MYD11A1.A2020225.h25v05.061.20'
     """
-    stem = f"{product}.A{date:%Y%j}.{tile}.061"
+    stem = f"{product}.A{date:%Y%j}.{tile}.{_VERSION}"
     seconds = zlib.crc32(stem.encode()) % 86400
     made = dt.datetime(date.year, date.month, date.day) + dt.timedelta(
         days=17 if product.startswith("MOD13") else 2, seconds=seconds
@@ -233,9 +239,61 @@ def struct_metadata(product: str, tile: Tile, pixels: int) -> str:
     )
 
 
+def core_metadata(product: str, tile: Tile, name: str = _NO_NAME, date: str = _NO_DATE) -> str:
+    """Return the text that says which granule a file is, line by line as the archive has it among much else.
+
+    Parameters
+    ----------
+    product, tile
+        What the granule is of.
+    name, date
+        Its file's name and its first day, YYYY-MM-DD; by default blanks of the same length.
+    """
+    address = (("HORIZONTALTILENUMBER", tile.h), ("VERTICALTILENUMBER", tile.v))
+    lines = _odl(
+        "GROUP",
+        "INVENTORYMETADATA",
+        [
+            f"{'GROUPTYPE':<21}= MASTERGROUP",
+            "",
+            *_odl("GROUP", "ECSDATAGRANULE", _odl_value("LOCALGRANULEID", f'"{name}"')),
+            *_odl(
+                "GROUP",
+                "COLLECTIONDESCRIPTIONCLASS",
+                [*_odl_value("VERSIONID", str(int(_VERSION))), *_odl_value("SHORTNAME", f'"{product}"')],
+            ),
+            *_odl("GROUP", "RANGEDATETIME", _odl_value("RANGEBEGINNINGDATE", f'"{date}"')),
+            *_odl(
+                "GROUP",
+                "ADDITIONALATTRIBUTES",
+                [line for n, (key, value) in enumerate(address, 6) for line in _odl_attribute(n, key, f"{value:02d}")],
+            ),
+        ],
+    )
+    return "\n".join(["", *lines, "END", ""])
+
+
+def _odl(kind: str, name: str, lines: list[str]) -> list[str]:
+    """Return the lines of a group or object of the Object Description Language."""
+    within = [f"  {line}" if line else "" for line in lines]
+    return [f"{kind:<23}= {name}", *within, f"{f'END_{kind}':<23}= {name}", ""]
+
+
+def _odl_value(name: str, value: str) -> list[str]:
+    return _odl("OBJECT", name, [f"{'NUM_VAL':<21}= 1", f"{'VALUE':<21}= {value}"])
+
+
+def _odl_attribute(number: int, name: str, value: str) -> list[str]:
+    class_and_number = [f'{"CLASS":<21}= "{number}"', f"{'NUM_VAL':<21}= 1"]
+    key = _odl("OBJECT", "ADDITIONALATTRIBUTENAME", [*class_and_number, f'{"VALUE":<21}= "{name}"'])
+    content = _odl("OBJECT", "PARAMETERVALUE", [*class_and_number[::-1], f'{"VALUE":<21}= "{value}"'])
+    information = _odl("GROUP", "INFORMATIONCONTENT", [class_and_number[0], "", *content])
+    return _odl("OBJECT", "ADDITIONALATTRIBUTESCONTAINER", [class_and_number[0], "", *key, *information])
+
+
 @dataclasses.dataclass(frozen=True)
 class _Mould:
-    """An HDF-EOS2 file whose arrays may be replaced."""
+    """An HDF-EOS2 file whose arrays, name and day may be replaced."""
 
     content: bytes
     """The file, its arrays filled with a constant."""
@@ -243,11 +301,17 @@ class _Mould:
     slots: tuple[int, ...]
     """Where in the file offset and length of each layer's compressed bytes stand, in layer order."""
 
+    name: int
+    """Where the file's own name stands."""
+
+    date: int
+    """Where its day stands."""
+
 
 @functools.lru_cache(maxsize=32)
 def _mould(product: str, tile: Tile, pixels: int) -> _Mould:
     what = PRODUCTS[product]
-    with _HDF4_LIBRARY, tempfile.TemporaryDirectory(prefix="frostmap-simulate-") as folder:
+    with HDF4_LIBRARY, tempfile.TemporaryDirectory(prefix="frostmap-simulate-") as folder:
         path = str(Path(folder) / "m").ljust(_PATH_LENGTH, "m")
         file = SD(path, SDC.WRITE | SDC.CREATE | SDC.TRUNC)
         references = []
@@ -278,6 +342,7 @@ def _mould(product: str, tile: Tile, pixels: int) -> _Mould:
             array.endaccess()
         file.attr("HDFEOSVersion").set(SDC.CHAR, "HDFEOS_V2.19")
         file.attr("StructMetadata.0").set(SDC.CHAR, struct_metadata(product, tile, pixels))
+        file.attr("CoreMetadata.0").set(SDC.CHAR, core_metadata(product, tile))
         file.attr("comment").set(SDC.CHAR, "simulated by frostmap; not an observation")
         file.end()
         _group_as_grid(path, what.grid, references)
@@ -287,7 +352,12 @@ def _mould(product: str, tile: Tile, pixels: int) -> _Mould:
     for where, offset, length in _compressed_elements(content):
         array_bytes = zlib.decompress(content[offset : offset + length])
         slots[array_bytes[-1]] = where  # big-endian: the last byte is the number
-    return _Mould(content, tuple(slots[number] for number in range(1, len(what.layers) + 1)))
+    return _Mould(
+        content,
+        tuple(slots[number] for number in range(1, len(what.layers) + 1)),
+        content.index(f'"{_NO_NAME}"'.encode()) + 1,
+        content.index(f'"{_NO_DATE}"'.encode()) + 1,
+    )
 
 
 def _compressed_elements(content: bytes) -> Iterator[tuple[int, int, int]]:
@@ -320,10 +390,15 @@ def _group_as_grid(path: str, grid: str, references: list[int]) -> None:
 
 
 def write_hdf(path: Path, product: str, tile: Tile, stored: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write a granule as one HDF-EOS2 file; `stored` maps layer names to (y, x) arrays of the stored type."""
+    """Write a granule as one HDF-EOS2 file; `stored` maps layer names to (y, x) arrays of the stored type.
+
+    Its metadata states the granule's name and day as the file is named; under another name they are left blank.
+    """
     layers = PRODUCTS[product].layers
     mould = _mould(product, tile, stored[layers[0].name].shape[0])
     content = bytearray(mould.content)
+    for place, text in zip((mould.name, mould.date), _own_name_and_day(path.name), strict=True):
+        content[place : place + len(text)] = text.encode()
     parts: list[bytes | bytearray] = [content]
     end = len(content)
     for layer, slot in zip(layers, mould.slots, strict=True):
@@ -333,6 +408,15 @@ def write_hdf(path: Path, product: str, tile: Tile, stored: Mapping[str, NDArray
         parts.append(deflated)
         end += len(deflated)
     path.write_bytes(b"".join(parts))
+
+
+def _own_name_and_day(name: str) -> tuple[str, str]:
+    """Return what the metadata states of a file of this name; nothing if it is not a granule's full name."""
+    try:
+        parsed = parse_granule_name(name)
+    except CatalogError:
+        return "", ""
+    return (name, parsed.date.isoformat()) if len(name) == len(_NO_NAME) else ("", "")
 
 
 def write_cogs(folder: Path, name: str, product: str, tile: Tile, stored: Mapping[str, NDArray[np.generic]]) -> None:

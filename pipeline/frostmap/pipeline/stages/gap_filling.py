@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from dask.delayed import delayed
 
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
 from frostmap.kernels.neighbourhood import fill_missing, neighbourhood_mean
@@ -16,7 +16,7 @@ from frostmap.kernels.view_geometry import fill_by_orbit_repeat
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
 from frostmap.pipeline.schema import FILL_FLAG, FILLED, FILLED_LST, FILLED_TIME, OVERPASSES, VIEW_TIME
-from frostmap.pipeline.stage import Products, Stage, all_years
+from frostmap.pipeline.stage import Noted, Products, Stage, all_years
 from frostmap.pipeline.stages.annual_cycle import days_since_2000, temperatures
 from frostmap.pipeline.stages.ingest import year_coords
 from frostmap.pipeline.work import Work
@@ -40,13 +40,10 @@ def build(work: Work, year: str) -> Products:
         block=work.chunk_pixels,
         halo=work.neighbourhood_pixels,
         wanted=work.inside,
+        note=_count,
     )
-    count = delayed(_count, pure=False, traverse=False)
-    counts = [count(task.result, work.inside[task.parts[0].region[-2:]]) for task in made.tasks]
-    share = delayed(_shares)(counts, year)
-    return Products(
-        cube=made.cube, tasks=made.tasks, coords=year_coords(int(year)), tables={f"overpasses-{year}": share}
-    )
+    coords = year_coords(int(year))
+    return Products(cube=made.cube, tasks=made.tasks, coords=coords, noted=partial(_shares, year=year))
 
 
 def fill(raw: xr.Dataset, cycle: xr.Dataset, *, quality: Quality, settings: GapFilling, radius: int) -> Block:
@@ -86,24 +83,18 @@ def _stored(temperature: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     return np.where(np.isfinite(counts), counts, FILLED_LST.fill_value).astype(np.uint16)
 
 
-def _count(filled: Block, inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+def _count(filled: Block, wanted: npt.NDArray[np.bool_]) -> list[list[int]]:
     """Return how many pixel-days of the region each overpass (columns) has of each flag (rows: 0, 1, 2, missing)."""
-    within = filled[FILL_FLAG.name][:, :, inside]
-    return np.stack([(within == code).sum(axis=(0, 2)) for code in (0, 1, 2, MISSING)])
+    within = filled[FILL_FLAG.name][:, :, wanted]
+    return [(within == code).sum(axis=(0, 2)).tolist() for code in (0, 1, 2, MISSING)]
 
 
-def _shares(counts: list[npt.NDArray[np.int64]], year: str) -> pd.DataFrame:
-    total = np.sum(counts, axis=0)
+def _shares(counts: Sequence[list[list[int]]], *, year: str) -> Noted:
+    total = np.sum([np.asarray(count, dtype=np.int64) for count in counts], axis=0)
     observed, with_anomaly, cycle_alone, missing = total / np.maximum(total.sum(axis=0), 1)
-    return pd.DataFrame(
-        {
-            "year": int(year),
-            "overpass": OVERPASSES,
-            "observed": observed,
-            "filled": with_anomaly + cycle_alone,
-            "missing": missing,
-        }
-    )
+    shares = {"observed": observed, "filled": with_anomaly + cycle_alone, "missing": missing}
+    table = pd.DataFrame({"year": int(year), "overpass": OVERPASSES, **shares})
+    return Noted(tables={f"overpasses-{year}": table})
 
 
 def _epoch_of(recipe: Recipe, year: str) -> str:

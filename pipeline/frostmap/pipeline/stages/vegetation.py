@@ -12,13 +12,15 @@ from dask.delayed import delayed
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.granule_files import decode, read_granule
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
+from frostmap.pipeline.granule_files import decode
+from frostmap.pipeline.granule_inputs import Reading, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import NDVI_SERIES
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.work import Work
 
-COMPOSITES = 23
+COMPOSITES, DAYS = 23, 16
 LONGEST_GAP = 4
 """Composites in a row that are interpolated over."""
 
@@ -26,36 +28,48 @@ Series = npt.NDArray[np.float32]
 
 
 def build(work: Work, year: str) -> Products:
-    """Return NDVI of a year."""
+    """Return NDVI of a year, and the account of its granules."""
     collection = load_collection("mod13a1")
+    first = date(int(year), 1, 1)
     by_tile: dict[str, dict[int, Granule]] = {tile: {} for tile in work.tiles}
     for granule in work.granules["ndvi"][year]:
-        composite = (granule.date - date(int(year), 1, 1)).days // 16
-        by_tile[str(granule.tile)][composite] = granule
+        by_tile[str(granule.tile)][(granule.date - first).days // DAYS] = granule
 
     read = delayed(_read_tile, pure=False, traverse=False)
+    how = Reading(collection, ("ndvi", "reliability"), 2 * work.recipe.region.pixels_per_tile, work.downloads)
     series = da.full((COMPOSITES, *work.shape), np.nan, dtype="float32", chunks=(COMPOSITES, -1, -1))
+    tasks = []
     for tile, granules in by_tile.items():
+        if not granules:
+            continue
         rows, cols = work.tile_window(tile)
         top, left = work.tile_origin(tile)
         crop = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
         shape = (COMPOSITES, rows.stop - rows.start, cols.stop - cols.start)
-        task = read(granules, collection, crop, work.recipe.region.pixels_per_tile)
-        series[:, rows, cols] = da.from_delayed(task, shape, dtype=np.dtype("float32"))
-    cube = xr.Dataset({NDVI_SERIES.name: (NDVI_SERIES.dims, series, NDVI_SERIES.attrs)})
-    return Products(cube=cube, coords={"composite": np.arange(COMPOSITES, dtype="int16")})
+        task = read(granules, how, crop)
+        part = Part(NDVI_SERIES.name, NDVI_SERIES.name, (slice(0, COMPOSITES), rows, cols))
+        tasks.append(Task(tile, task, (part,), work.identity_of(granules)))
+        series[:, rows, cols] = da.from_delayed(task[NDVI_SERIES.name], shape, dtype=np.dtype("float32"))
+    missing = missing_notes(collection, work.tiles, int(year), work.granules["ndvi"][year])
+    return Products(
+        cube=xr.Dataset({NDVI_SERIES.name: (NDVI_SERIES.dims, series, NDVI_SERIES.attrs)}),
+        tasks=tuple(tasks),
+        coords={"composite": np.arange(COMPOSITES, dtype="int16")},
+        noted=account(missing, work.recipe.ingest, f"composites-{year}", year),
+    )
 
 
-def _read_tile(
-    granules: dict[int, Granule], collection: Collection, crop: tuple[slice, slice], pixels_per_tile: int
-) -> Series:
+def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice]) -> Result:
     shape = (COMPOSITES, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
     series: Series = np.full(shape, np.nan, dtype=np.float32)
-    for composite, granule in granules.items():
-        arrays = read_granule(granule, collection, ["ndvi", "reliability"], pixels_per_tile=2 * pixels_per_tile)
-        fine = usable_ndvi(arrays["ndvi"], arrays["reliability"], collection)
-        series[composite] = mean_of_four(fine)[crop]
-    return interpolate_gaps(series, LONGEST_GAP)
+    notes = []
+    for composite, arrays, note in read_each(granules, how):
+        notes.append(note)
+        if arrays is not None:
+            fine = usable_ndvi(arrays["ndvi"], arrays["reliability"], how.collection)
+            series[composite] = mean_of_four(fine)[crop]
+    failed = sum(note["status"] == "bad" for note in notes)
+    return {NDVI_SERIES.name: interpolate_gaps(series, LONGEST_GAP), NOTES: notes, FAILED: failed}
 
 
 def usable_ndvi(stored: npt.NDArray[np.int16], reliability: npt.NDArray[np.int8], collection: Collection) -> Series:
@@ -105,4 +119,13 @@ def _scopes(recipe: Recipe) -> list[str]:
     return all_years(recipe) if recipe.sources.ndvi else []
 
 
-VEGETATION = Stage("vegetation", "NDVI composites", build, scopes=_scopes, granules="ndvi", writes=(NDVI_SERIES,))
+VEGETATION = Stage(
+    "vegetation",
+    "NDVI composites",
+    build,
+    scopes=_scopes,
+    granules="ndvi",
+    judged_by=("ingest",),
+    tolerates=lambda recipe: recipe.ingest.bad_granules == "accept",
+    writes=(NDVI_SERIES,),
+)

@@ -1,0 +1,346 @@
+"""What a run would do: which steps stand, which must be made, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from odc.geo.geobox import GeoBox
+
+from frostmap.catalogs.collections import load_collection
+from frostmap.catalogs.completeness import Hole, expected, holes, outages
+from frostmap.catalogs.sources import open_source
+from frostmap.pipeline import cubes, ledger
+from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.recipe import Catalogue, Recipe
+from frostmap.pipeline.stage import Stage, step_name
+from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.work import PRODUCTS, Work
+
+_FILES = ("granules", "acceptance")
+"""Causes that do not change what all of a step's chunks depend on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in one scope, and what its result depends on."""
+
+    stage: Stage
+    scope: str
+    causes: dict[str, str]
+    reason: str | None
+    """Why it must be made; None where its result stands."""
+    record: ledger.Record | None = None
+    """What is known of its result, where that stands."""
+
+    @property
+    def name(self) -> str:
+        """The step's name, and its group in the cube."""
+        return step_name(self.stage.name, self.scope)
+
+    @property
+    def cause(self) -> str:
+        """Digest of what all of its chunks depend on."""
+        return ledger.digest({name: cause for name, cause in self.causes.items() if name not in _FILES})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do, or did."""
+
+    work: Work
+    steps: tuple[Step, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the plan as plain data: grid, granules, what is missing of them, and what each step takes, and why."""
+        work = self.work
+        geobox = work.geobox
+        return {
+            "recipe": work.recipe.name,
+            "workdir": str(work.folder),
+            "grid": {
+                "crs": "MODIS sinusoidal" if work.tiles else _crs_name(geobox),
+                "height": geobox.shape.y,
+                "width": geobox.shape.x,
+                "pixel_km": round(work.pixel_km, 4),
+                "pixels_inside": int(work.inside.sum()),
+                "tiles": list(work.tiles),
+                "chunk_pixels": work.chunk_pixels,
+            },
+            "granules": {
+                kind: {year: len(granules) for year, granules in years.items()} for kind, years in work.granules.items()
+            },
+            "granule_bytes": sum(
+                _file_size(granule.hdf_href)
+                for years in work.granules.values()
+                for granules in years.values()
+                for granule in granules
+            ),
+            "completeness": completeness(work),
+            "workers": workers(work.recipe),
+            "memory_per_worker_bytes": memory_per_worker(work.recipe),
+            "steps": [
+                {
+                    "step": step.name,
+                    "title": step.stage.title,
+                    "run": step.reason is not None,
+                    "reason": step.reason or "up to date",
+                    "chunks": _chunks(work, step),
+                    "bytes": _bytes(work, step),
+                    "memory_bytes": step.stage.memory(work, step.scope) if step.stage.memory else 0,
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def plan(recipe: Recipe, folder: Path, until: str | None = None) -> Plan:
+    """Return what `run` would do: reads catalogues, records and the dates of files, computes nothing.
+
+    Raises
+    ------
+    UserError
+        A source that the recipe names is not there, or `until` is no stage.
+    DataIncomplete
+        A catalogue has nothing for the region and years.
+    """
+    work = Work(recipe, folder)
+    steps: list[Step] = []
+    contents: dict[str, str | None] = {}
+    for stage, scope in scheduled(recipe, until):
+        step = assess(work, stage, scope, contents)
+        contents[step.name] = step.record.content if step.record else None
+        steps.append(step)
+    return Plan(work, tuple(steps))
+
+
+def scheduled(recipe: Recipe, until: str | None = None) -> Iterator[tuple[Stage, str]]:
+    """Yield the stages and scopes of a recipe in their order."""
+    known = [stage.name for stage in STAGES]
+    if until is not None and until not in known:
+        raise UserError(
+            "no such stage", where="--until", found=until, wanted=", ".join(known), remedy="name one of these"
+        )
+    for stage in STAGES[: known.index(until) + 1 if until else None]:
+        for scope in stage.scopes(recipe):
+            yield stage, scope
+
+
+def assess(work: Work, stage: Stage, scope: str, contents: Mapping[str, str | None]) -> Step:
+    """Return a step, and whether it must be made; `contents` are digests of what stands, None for what will be made."""
+    name = step_name(stage.name, scope)
+    inputs = [step for step in stage.inputs(work.recipe, scope) if step in contents]
+    pending = [step for step in inputs if contents[step] is None]
+    causes = _own_causes(work, stage, scope) | {f"step {step}": contents[step] or "" for step in inputs}
+    record = ledger.read_record(work.ledger, name)
+    if record is None:
+        return Step(stage, scope, causes, _begun(work, stage, name) or "never made")
+    unknown = {f"step {step}": "" for step in pending}
+    reason = ledger.changed(record.causes | unknown, causes | unknown)
+    if reason is None and pending:
+        reason = f"made again: {', '.join(pending)}"
+    reason = reason or _damage(work, stage, name, record)
+    return Step(stage, scope, causes, reason, None if reason else record)
+
+
+def _begun(work: Work, stage: Stage, name: str) -> str | None:
+    """Say how far a step came that was not finished."""
+    layout = ledger.read_layout(work.storage, name) if stage.writes else None
+    if layout is None:
+        return None
+    done = len(work.storage.list(f"{ledger.CHUNKS}/{name}/"))
+    return f"not finished: {done} of {len(layout.tasks)} tasks done"
+
+
+def _damage(work: Work, stage: Stage, name: str, record: ledger.Record) -> str | None:
+    """Say what of a finished step is no longer as it was written."""
+    faults = [f"{path} is {what}" for path, what in ledger.lost_outputs(work.folder, record).items()]
+    if stage.writes:
+        records = ledger.read_chunks(work.storage, name)
+        faults += [fault for found in ledger.damage(work.storage, name, records).values() for fault in found]
+        if not faults and ledger.content_of(work.storage, name, records) != record.chunks:
+            faults.append("records of its chunks are missing or cut off")
+    if not faults:
+        return None
+    return faults[0] if len(faults) == 1 else f"{faults[0]}, and {len(faults) - 1} more"
+
+
+def _own_causes(work: Work, stage: Stage, scope: str) -> dict[str, str]:
+    """Return what a step depends on, other steps aside."""
+    recipe = work.recipe
+    causes = {
+        "code": f"{stage.name} {stage.version}",
+        "settings": recipe.digest("region", "simulated", *stage.sections),
+    }
+    if stage.judged_by:
+        causes["acceptance"] = recipe.digest(*stage.judged_by)
+    if stage.depends_on_epochs:
+        causes["epochs"] = recipe.digest("epochs")
+    for path in stage.sources(recipe, scope):
+        causes[f"file {path.name}"] = _identity(path)
+    if stage.granules is not None:
+        causes["granules"] = ledger.digest([work.identity(granule) for granule in work.granules[stage.granules][scope]])
+    return causes
+
+
+def _identity(path: Path) -> str:
+    """Return what tells a file's versions apart without reading it: size and time of change."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(
+            "a file that the recipe names is not there",
+            where=str(path),
+            found=error.strerror or error,
+            wanted="a readable file",
+            remedy="correct the path in the recipe's sources, or its `data` folder",
+        ) from error
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
+
+
+# ---- which granules there are -------------------------------------------------------------------------------------
+
+
+def completeness(work: Work) -> dict[str, Any]:
+    """Return which granules should exist, which were found and where, and which are missing, as plain data.
+
+    Returns
+    -------
+    dict
+        ``sources``: for each kind of granules, the names of those asked, in their order. ``products``: for each product
+        and year, the numbers ``expected``, ``found``, ``found_in`` (by source), ``missing`` and, of these,
+        ``known_outages``, and ``missing_by_tile``: the numbers of each tile that lacks some, and the dates in
+        intervals. ``outages``: each that explains a granule, its page, and how many it explains.
+    """
+    products: list[dict[str, Any]] = []
+    explained: Counter[str] = Counter()
+    for kind, years in work.granules.items():
+        for name in PRODUCTS[kind]:
+            collection = load_collection(name)
+            for year, granules in years.items():
+                found = [granule for granule in granules if granule.product == collection.product]
+                missing = holes(collection, work.tiles, [int(year)], found)
+                explained.update(hole.outage for hole in missing if hole.outage)
+                products.append(
+                    {
+                        "product": collection.product,
+                        "year": year,
+                        "expected": len(expected(collection, work.tiles, [int(year)])),
+                        "found": len(found),
+                        "found_in": dict(Counter(granule.source for granule in found)),
+                        "missing": len(missing),
+                        "known_outages": sum(bool(hole.outage) for hole in missing),
+                        "missing_by_tile": _by_tile(missing, collection.days),
+                    }
+                )
+    return {
+        "sources": {kind: sources_asked(work.recipe, kind) for kind in work.granules},
+        "products": products,
+        "outages": [
+            {"outage": words, "source": outage_page(words), "missing": number} for words, number in explained.items()
+        ],
+    }
+
+
+def sources_asked(recipe: Recipe, kind: str) -> list[str]:
+    """Return the names of the sources of a kind of granules (lst, ndvi), in the order in which they are asked."""
+    source: Catalogue | None = getattr(recipe.sources, kind)
+    return [open_source(each.kind, recipe.catalogue(each)).name for each in source.in_turn()] if source else []
+
+
+def outage_page(words: str) -> str:
+    """Return the page that tells of a known outage, given as holes name it; empty if it is known no more.
+
+    Examples
+    --------
+    >>> outage_page("Terra, 2016-02-18 to 2016-02-27: safe mode of the spacecraft")
+    'https://forum.earthdata.nasa.gov/viewtopic.php?t=974'
+    """
+    pages = (one.source for one in outages() if words.startswith(f"{one.platform}, {one.first} to {one.last}:"))
+    return next(pages, "")
+
+
+def _by_tile(missing: Sequence[Hole], days: int) -> dict[str, dict[str, Any]]:
+    tiles: dict[str, list[Hole]] = {str(tile): [] for tile in sorted({hole.tile for hole in missing})}
+    for hole in missing:
+        tiles[str(hole.tile)].append(hole)
+    return {
+        tile: {
+            "missing": len(some),
+            "known_outages": sum(bool(hole.outage) for hole in some),
+            "dates": intervals([hole.date for hole in some], days),
+        }
+        for tile, some in tiles.items()
+    }
+
+
+def intervals(dates: Sequence[date], days: int = 1) -> list[str]:
+    """Return dates in their order as few words: single ones, and first/last of those that follow `days` apart.
+
+    Examples
+    --------
+    >>> intervals([date(2020, 1, 1), date(2020, 8, 16), date(2020, 8, 17), date(2020, 8, 18)])
+    ['2020-01-01', '2020-08-16/2020-08-18']
+    >>> intervals([date(2020, 1, 1), date(2020, 1, 17), date(2020, 2, 18)], days=16)
+    ['2020-01-01/2020-01-17', '2020-02-18']
+    """
+    spans: list[tuple[date, date]] = []
+    for day in dates:
+        if spans and day == spans[-1][1] + timedelta(days):
+            spans[-1] = spans[-1][0], day
+        else:
+            spans.append((day, day))
+    return [f"{first}" if first == last else f"{first}/{last}" for first, last in spans]
+
+
+# ---- what it takes ------------------------------------------------------------------------------------------------
+
+
+def workers(recipe: Recipe) -> int:
+    """Return the number of worker processes on this machine."""
+    return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
+
+
+def memory_per_worker(recipe: Recipe) -> int:
+    """Return what each worker process may use [bytes]."""
+    share = psutil.virtual_memory().total * 0.8 / workers(recipe)
+    return int(recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else share)
+
+
+def _file_size(href: str | None) -> int:
+    path = Path(href or "")
+    return path.stat().st_size if href and "://" not in href and path.exists() else 0
+
+
+def _bytes(work: Work, step: Step) -> int:
+    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
+    return sum(
+        int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
+        for variable in step.stage.writes
+    )
+
+
+def _chunks(work: Work, step: Step) -> int:
+    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
+    return sum(
+        int(
+            np.prod(
+                [
+                    -(-sizes[dim] // n)
+                    for dim, n in zip(v.dims, cubes.chunk_shape(v, sizes, work.chunk_pixels), strict=True)
+                ]
+            )
+        )
+        for v in step.stage.writes
+    )
+
+
+def _crs_name(geobox: GeoBox) -> str:
+    code = geobox.crs.to_epsg() if geobox.crs is not None else None
+    return f"EPSG:{code}" if code else "its own"
