@@ -393,7 +393,7 @@ def granules(work: Work, _sheet: MapSheet, *, product: str, kind: str) -> Figure
     columns = -(-366 // collection.days)
     row = {place: number for number, place in enumerate(rows)}
     states = np.full((len(rows), columns), -1)
-    across = (pd.to_datetime(table["date"]).dt.dayofyear - 1) // collection.days
+    across = (pd.to_datetime(table["date"]).dt.day_of_year - 1) // collection.days
     states[[row[place] for place in zip(table["tile"], table["year"], strict=True)], across] = table["state"]
 
     figure, axes = _chart_figure(work, f"Granules of {collection.product}", height=1.45 + 0.17 * len(rows))

@@ -8,7 +8,7 @@ from dask.delayed import delayed
 
 from frostmap.pipeline import provenance
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.stage import Products, Stage, all_epochs
+from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
 from frostmap.pipeline.work import Work
 
 
@@ -37,9 +37,9 @@ def publish(recipe: Recipe, folder: Path, drawn: list[Path | None]) -> list[Path
 
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
-    steps = [f"frozen_ground/{epoch}" for epoch in all_epochs(recipe)] + [
-        f"forcing/{epoch}" for epoch in all_epochs(recipe)
-    ]
+    steps = [f"{stage}/{epoch}" for stage in ("frozen_ground", "forcing") for epoch in all_epochs(recipe)]
+    accounts = {"ingest": recipe.sources.lst, "vegetation": recipe.sources.ndvi}
+    steps += [f"{stage}/{year}" for stage, source in accounts.items() if source for year in all_years(recipe)]
     optional = {
         "validation": recipe.sources.boreholes or recipe.sources.truth,
         "change": recipe.epochs.target,
