@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow servers lint bench wheel lock clean
+.PHONY: help demo test test-slow test-servers servers lint bench wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,10 +35,13 @@ demo: $(VENV)/run ## simulate a plateau, map its frozen ground, open the report'
 
 test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not servers"
 
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
 	@$(BIN)/python -m pytest -m slow tests
+
+test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 servers (the former need PostgreSQL)
+	@$(BIN)/python -m pytest -m servers tests/servers
 
 .venv-servers/ready: tests/servers/requirements.lock
 	@echo "installing the test servers into .venv-servers ..."

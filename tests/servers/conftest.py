@@ -33,12 +33,15 @@ from typing import Any, NoReturn, TypeAlias
 
 import pytest
 
+from frostmap.pipeline.storage import Storage
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = Path(os.environ.get("FROSTMAP_SERVERS_VENV") or ROOT / ".venv-servers")
 STARTS_WITHIN = 90.0  # seconds; ten times what a busy machine of two cores needs
 
+# neither is part of any other name: where they turn up, they were spilt
 KEYS = {
-    "AWS_ACCESS_KEY_ID": "frostmap-tests",
+    "AWS_ACCESS_KEY_ID": "FROSTMAPTESTSKEYID",
     "AWS_SECRET_ACCESS_KEY": "a key that opens nothing else",
     "AWS_REGION": "us-east-1",
 }
@@ -234,16 +237,30 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 _serial = itertools.count(1)
 
 
-@pytest.fixture(params=["seaweedfs", "moto"])
-def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
-    """Return an empty place on each of the S3 servers, and set the keys to it as a user would."""
-    endpoint = request.getfixturevalue(request.param)
+def empty_place(server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Return an empty place on a server, and set the keys to it as a user would."""
+    endpoint = request.getfixturevalue(server)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)  # the account of whoever runs the tests
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     test = re.sub(r"[^a-z0-9]+", "-", request.node.originalname.lower()).strip("-")
-    return ObjectStore(request.param, endpoint, BUCKET, f"{test}-{next(_serial)}")
+    return ObjectStore(server, endpoint, BUCKET, f"{test}-{next(_serial)}")
+
+
+@pytest.fixture(params=["seaweedfs", "moto"])
+def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Return an empty place on each of the S3 servers."""
+    return empty_place(request.param, request, monkeypatch)
+
+
+@pytest.fixture(params=["folder", "seaweedfs", "moto"])
+def storage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Storage:
+    """Return an empty storage of each kind."""
+    if request.param == "folder":
+        return Storage.of_folder(tmp_path / "storage")
+    place = empty_place(request.param, request, monkeypatch)
+    return Storage(place.url, place.endpoint)
 
 
 # ---- STAC APIs -----------------------------------------------------------------------------------------------------

@@ -55,7 +55,11 @@ def test_the_address_is_the_place(s3: Any) -> None:
 
 
 def test_a_wrong_key_is_refused(seaweedfs: str) -> None:
-    keys: dict[str, Any] = {"access_key_id": "frostmap-tests", "secret_access_key": "another", "region": "us-east-1"}
+    keys: dict[str, Any] = {
+        "access_key_id": "FROSTMAPTESTSKEYID",
+        "secret_access_key": "another",
+        "region": "us-east-1",
+    }
     store = S3Store("frostmap-tests", endpoint=seaweedfs, client_options={"allow_http": True}, **keys)
     with pytest.raises(PermissionDeniedError):
         obstore.put(store, "a", b"")

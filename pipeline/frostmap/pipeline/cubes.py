@@ -71,7 +71,8 @@ def prepare_group(
     metadata = _metadata(group, variables, geobox, coords, pixels)
     objects = {key: (len(content), digest_of(content)) for key, content in metadata.items()}
     before = ledger.read_layout(storage, group)
-    other = {key for key, content in metadata.items() if storage.read(f"{CUBE}/{key}") != content}
+    stored = storage.read_all(f"{CUBE}/{key}" for key in metadata)
+    other = {key for key, (_, content) in zip(metadata, stored, strict=True) if content != metadata[key]}
     same = not other if before is None else (before.cause, before.metadata) == (cause, objects)
     if not same:
         storage.delete([f"{ledger.LAYOUTS}/{group}.json"])
@@ -205,6 +206,6 @@ def _write(
         array[part.region] = result[part.key]
         size += result[part.key].nbytes
     notes, failed = result.get(NOTES), int(result.get(FAILED, 0))
-    record = ledger.ChunkRecord(task, causes, recorder.written, notes, failed, size, ledger.now())
+    record = ledger.ChunkRecord(task, causes, recorder.written, notes, failed, size, ledger.now(), tags=recorder.tags)
     ledger.write_chunk(storage, group, record)
     return record

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from frostmap.pipeline.storage import CUBE, Storage, digest_of
+from frostmap.pipeline.storage import CUBE, Storage, Stored, digest_of
 
 CHUNKS, LAYOUTS = "ledger/chunks", "ledger/layouts"
 """Where a storage keeps the records of chunks, and what each group's arrays look like."""
@@ -62,6 +62,8 @@ class ChunkRecord:
     written: str
     """UTC, ISO 8601."""
     software: str = field(default_factory=lambda: f"frostmap {version('frostmap')}")
+    tags: dict[str, str] = field(default_factory=dict)
+    """Entity tags of the objects by key, as an object store gave them; none in a folder."""
 
 
 @dataclass(frozen=True)
@@ -197,19 +199,19 @@ def damage(
 ) -> dict[str, list[str]]:
     """Return what is not as it was written: task and faults, and under "" those of the group's metadata.
 
-    An object is sound if it has its size and was not touched after its record was written; else, or with `by_content`,
-    it is read and must have its digest.
+    An object is sound if it has its size and was not touched after it was written; else, or with `by_content`, it is
+    read and must have its digest.
     """
     layout = read_layout(storage, group)
     if layout is None:
         return {"": [f"{LAYOUTS}/{group}.json is missing or cut off"]}
     stored = storage.list(f"{CUBE}/{group}/")
     recorded = storage.list(f"{CHUNKS}/{group}/") | storage.list(LAYOUTS)
-    owners = [("", f"{LAYOUTS}/{group}.json", layout.metadata)]
-    owners += [(task, chunk_key(group, task), record.objects) for task, record in records.items()]
+    owners = [("", f"{LAYOUTS}/{group}.json", layout.metadata, dict[str, str]())]
+    owners += [(task, chunk_key(group, task), record.objects, record.tags) for task, record in records.items()]
     faults: dict[str, list[str]] = {}
     suspects: dict[str, tuple[str, str]] = {}
-    for task, key, objects in owners:
+    for task, key, objects, tags in owners:
         for name, (size, expected) in objects.items():
             path = f"{CUBE}/{name}"
             found = stored.get(path)
@@ -217,7 +219,7 @@ def damage(
                 faults.setdefault(task, []).append(f"{name} is missing")
             elif found is not None and found.size != size:
                 faults.setdefault(task, []).append(f"{name} has {found.size} bytes, not {size}")
-            elif by_content or found is None or found.changed > recorded[key].changed:
+            elif by_content or found is None or _touched(found, recorded[key], tags.get(name)):
                 suspects[path] = (task, expected)
     for path, content in storage.read_all(suspects):
         task, expected = suspects[path]
@@ -225,6 +227,17 @@ def damage(
             what = "is missing" if content is None else "is not as it was written"
             faults.setdefault(task, []).append(f"{path.removeprefix(CUBE + '/')} {what}")
     return faults
+
+
+def _touched(found: Stored, record: Stored, tag: str | None) -> bool:
+    """Say whether an object may be another than when its record was written.
+
+    A folder's times are fine enough to tell. Those of an object store are whole seconds, in which much may happen:
+    there the entity tag tells; what has none in its record and is of the record's own second counts as touched.
+    """
+    if tag:
+        return found.tag != tag
+    return found.changed >= record.changed if found.tag else found.changed > record.changed
 
 
 def content_of(storage: Storage, group: str, records: Mapping[str, ChunkRecord]) -> str:

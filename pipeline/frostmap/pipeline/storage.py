@@ -6,9 +6,12 @@ Nothing here holds a secret: keys of an object store are taken from the environm
 from __future__ import annotations
 
 import functools
+import os
+import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,8 +22,8 @@ import obstore
 import xxhash
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
-from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore as ZarrLocalStore
 from zarr.storage import ObjectStore, WrapperStore
 
@@ -30,7 +33,8 @@ CUBE = "cube.zarr"
 """Name of the cube in a storage."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_AT_ONCE = 8  # objects that are read at a time
+_AT_ONCE = 8  # objects that are read or removed at a time
+_SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN")
 
 
 class StorageError(FrostmapError):
@@ -44,7 +48,10 @@ class Stored(NamedTuple):
     """Bytes."""
 
     changed: datetime
-    """When it was last written."""
+    """When it was last written; object stores say it in whole seconds."""
+
+    tag: str = ""
+    """An object store's entity tag: another after every write of other content. Empty in a folder."""
 
 
 @dataclass(frozen=True)
@@ -74,36 +81,42 @@ class Storage:
         """Return the cube as zarr sees it."""
         if not self.is_remote:
             return ZarrLocalStore(Path(self.url) / CUBE)
-        return ObjectStore(_objects(self, CUBE))
+        return _Bucket(_objects(self, CUBE))
 
     def read(self, key: str) -> bytes | None:
         """Return an object; None where there is none."""
         if not self._is_there:
             return None
-        with _explained(self, key):
+        with _explained(self.url, key):
             try:
                 return bytes(obstore.get(_objects(self), key).bytes())
             except FileNotFoundError:
                 return None
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
-        """Yield objects with their keys, in order, several on their way at a time."""
-        wanted = list(keys)
+        """Yield objects with their keys, in order, several on their way at a time, and no more in memory."""
+        coming: deque[tuple[str, Future[bytes | None]]] = deque()
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            yield from zip(wanted, pool.map(self.read, wanted), strict=True)
+            for key in keys:
+                coming.append((key, pool.submit(self.read, key)))
+                if len(coming) > _AT_ONCE:
+                    first, content = coming.popleft()
+                    yield first, content.result()
+            for key, content in coming:
+                yield key, content.result()
 
     def write(self, key: str, content: bytes) -> None:
         """Write an object, whole or not at all."""
-        with _explained(self, key):
+        with _explained(self.url, key):
             obstore.put(_objects(self), key, content)
 
     def list(self, prefix: str) -> dict[str, Stored]:
         """Return the objects below a prefix by key; none where it does not exist."""
         if not self._is_there:
             return {}
-        with _explained(self, prefix):
+        with _explained(self.url, prefix):
             return {
-                meta["path"]: Stored(meta["size"], meta["last_modified"])
+                meta["path"]: Stored(meta["size"], meta["last_modified"], _tag(meta) if self.is_remote else "")
                 for page in obstore.list(_objects(self), prefix)
                 for meta in page
             }
@@ -115,17 +128,45 @@ class Storage:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are passed over."""
-        for key in keys:
-            with _explained(self, key):
-                try:
-                    obstore.delete(_objects(self), key)
-                except FileNotFoundError:
-                    continue
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(self._delete, keys):
+                continue
+
+    def _delete(self, key: str) -> None:
+        with _explained(self.url, key), suppress(FileNotFoundError):
+            obstore.delete(_objects(self), key)
 
 
 def digest_of(content: bytes | memoryview) -> str:
     """Return the XXH3 digest that tells corrupt content from sound: 128 bits, at the speed of memory."""
     return xxhash.xxh3_128_hexdigest(content)
+
+
+class _Bucket(ObjectStore[S3Store]):
+    """The cube in an object store, whose errors say what to do."""
+
+    @property
+    def _place(self) -> str:
+        return f"s3://{self.store.config.get('bucket')}/{self.store.prefix}"
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return an object or a part of it; None where there is none."""
+        with _explained(self._place, key):
+            return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write an object."""
+        await self.put(key, value)
+
+    async def put(self, key: str, value: Buffer) -> str:
+        """Write an object; return its entity tag."""
+        with _explained(self._place, key):
+            return _tag(await obstore.put_async(self.store, key, value.to_bytes()))
+
+    async def delete(self, key: str) -> None:
+        """Remove an object."""
+        with _explained(self._place, key):
+            await super().delete(key)
 
 
 class Recorder(WrapperStore[Store]):
@@ -135,10 +176,15 @@ class Recorder(WrapperStore[Store]):
         super().__init__(store)
         self.written: dict[str, tuple[int, str]] = {}
         """Size and digest of each object by key, as stored."""
+        self.tags: dict[str, str] = {}
+        """Entity tag of each by key, where an object store gave one."""
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write an object and note its digest."""
-        await super().set(key, value)
+        if isinstance(self._store, _Bucket):
+            self.tags[key] = await self._store.put(key, value)
+        else:
+            await super().set(key, value)
         content = value.to_bytes()
         self.written[key] = len(content), digest_of(content)
 
@@ -146,6 +192,7 @@ class Recorder(WrapperStore[Store]):
         """Remove an object: chunks that hold nothing but fill are not kept."""
         await super().delete(key)
         self.written.pop(key, None)
+        self.tags.pop(key, None)
 
 
 @functools.lru_cache(maxsize=32)
@@ -153,6 +200,13 @@ def _objects(storage: Storage, below: str = "") -> Any:
     """Return the storage as obstore sees it; one connection pool a process."""
     if not storage.is_remote:
         return LocalStore(Path(storage.url) / below, mkdir=True)
+    if "@" in urlsplit(storage.url).netloc + urlsplit(storage.endpoint).netloc:
+        raise UserError(
+            "keys in an address",
+            where="recipe: store.location, store.endpoint",
+            wanted="an address alone: recipes are kept with the results",
+            remedy="put the keys into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+        )
     address = urlsplit(storage.url)
     prefix = "/".join(part for part in (address.path.strip("/"), below) if part)
     options: dict[str, Any] = {"retry_config": {"max_retries": 5}}
@@ -173,18 +227,37 @@ def _objects(storage: Storage, below: str = "") -> Any:
     return S3Store(address.netloc, prefix=prefix, **options)
 
 
+def _tag(meta: Any) -> str:
+    """Return the entity tag of a reply, bare: one server quotes it here, another there."""
+    return str(meta.get("e_tag") or "").removeprefix("W/").strip('"')
+
+
 @contextmanager
-def _explained(storage: Storage, key: str) -> Iterator[None]:
+def _explained(place: str, key: str) -> Iterator[None]:
     """Turn the object store's errors into ones that say what to do."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except (BaseError, OSError) as error:
+        said = _said(str(error))
+        error.args = (said,)  # it stays the context of the new one, and goes with it when a worker sends that
         raise StorageError(
             "the storage of the cube failed",
-            where=f"{storage.url}, {key}",
-            found=str(error).split("\n")[0][:300],
+            where=f"{place}, {key}",
+            found=said,
             remedy="check that it is there, writable and not full; of an object store, also the keys in the "
             "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). What was made stands; run again",
         ) from None
+
+
+def _said(error: str) -> str:
+    r"""Return what an error says, without the rest of the server's answer: Amazon's holds the access key.
+
+    >>> _said("PUT failed: <?xml ...?>\n<Error><Code>NoSuchBucket</Code><Message>Not there</Message><X>x</X></Error>")
+    'PUT failed: NoSuchBucket: Not there'
+    """
+    said = error.split("\n")[0].partition("<")[0] + ": ".join(
+        found[1] for name in ("Code", "Message") if (found := re.search(f"<{name}>([^<]*)</{name}>", error))
+    )
+    for secret in filter(None, map(os.environ.get, _SECRETS)):
+        said = said.replace(secret, "***")
+    return said[:300]
