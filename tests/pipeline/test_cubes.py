@@ -12,7 +12,7 @@ import zarr
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.errors import FrostmapError
-from frostmap.pipeline.schema import DDF, LST, QC, SchemaError, check
+from frostmap.pipeline.schema import DDF, LST, QC, SchemaError, Variable, check
 from frostmap.pipeline.storage import CUBE, Storage
 
 GEOBOX = lattice(24)[25, 5]
@@ -88,6 +88,28 @@ def test_a_check_names_every_fault() -> None:
 @pytest.mark.parametrize(("width", "chunk"), [(1200, 100), (80, 80), (24, 24), (97, 97), (2400, 100), (106, 53)])
 def test_chunks_divide_a_tile(width: int, chunk: int) -> None:
     assert cubes.pixels_per_chunk(width) == chunk
+
+
+@pytest.mark.parametrize("variable", [LST, QC, DDF])
+@pytest.mark.parametrize("content", ["noise", "fill", "half"])
+def test_chunks_are_byte_for_byte_what_zarr_would_store(tmp_path: Path, variable: Variable, content: str) -> None:
+    sizes = {"time": 60, "overpass": 4, "y": 24, "x": 24}
+    rng = np.random.default_rng(5)
+    shape = tuple(sizes[dim] for dim in variable.dims)
+    block = rng.integers(0, 60000 if variable is LST else 200, shape).astype(variable.dtype)
+    if content != "noise":
+        block[..., : 24 if content == "fill" else 12, :] = variable.fill_value
+    stores = Storage.of_folder(tmp_path / "ours"), Storage.of_folder(tmp_path / "zarrs")
+    dims = {name: values for name, values in coords().items() if name in variable.dims}
+    for storage in stores:
+        cubes.prepare_group(storage, "g", (variable,), GEOBOX, dims, 12)
+    cube = xr.Dataset({variable.name: (variable.dims, da.from_array(block, chunks=-1), variable.attrs)})
+    (task,) = cubes.write_tasks(stores[0], "g", cube, (variable,), pixels=12)
+    task.delayed.compute(scheduler="synchronous")
+    zarr.open_array(stores[1].zarr_store(), path=f"g/{variable.name}", mode="r+")[...] = block
+    ours, theirs = ({key: storage.read(key) for key in storage.list(f"{CUBE}/")} for storage in stores)
+    assert ours == theirs
+    assert any("/c/" in key for key in ours if f"/{variable.name}/" in key) == (content != "fill")
 
 
 def test_every_stored_chunk_has_a_record_and_damage_is_found(tmp_path: Path) -> None:

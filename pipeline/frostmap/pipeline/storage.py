@@ -25,7 +25,7 @@ from obstore.store import LocalStore, S3Store
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore as ZarrLocalStore
-from zarr.storage import ObjectStore, WrapperStore
+from zarr.storage import ObjectStore
 
 from frostmap.pipeline.errors import FrostmapError, UserError
 
@@ -78,7 +78,7 @@ class Storage:
         return self.url.startswith("s3://")
 
     def zarr_store(self) -> Store:
-        """Return the cube as zarr sees it."""
+        """Return the cube as zarr sees it, to be read; what is written goes through `write_all`."""
         if not self.is_remote:
             return ZarrLocalStore(Path(self.url) / CUBE)
         return _Bucket(_objects(self, CUBE))
@@ -105,10 +105,28 @@ class Storage:
             for key, content in coming:
                 yield key, content.result()
 
-    def write(self, key: str, content: bytes) -> None:
-        """Write an object, whole or not at all."""
+    def write(self, key: str, content: bytes) -> str:
+        """Write an object, whole or not at all; return its entity tag, where it gets one."""
         with _explained(self.url, key):
-            obstore.put(_objects(self), key, content)
+            answer = obstore.put(_objects(self), key, content)
+        return _tag(answer) if self.is_remote else ""
+
+    def write_all(self, objects: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+        """Write objects, or remove those without content, while the next are made; return their entity tags by key."""
+        tags: dict[str, str] = {}
+        going: deque[tuple[str, Future[str]]] = deque()
+
+        def put(key: str, content: bytes | None) -> str:
+            return self._delete(key) if content is None else self.write(key, content)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for key, content in objects:
+                going.append((key, pool.submit(put, key, content)))
+                if len(going) > _AT_ONCE:
+                    first, future = going.popleft()
+                    tags[first] = future.result()
+            tags |= {key: future.result() for key, future in going}
+        return {key: tag for key, tag in tags.items() if tag}
 
     def list(self, prefix: str) -> dict[str, Stored]:
         """Return the objects below a prefix by key; none where it does not exist."""
@@ -132,9 +150,10 @@ class Storage:
             for _ in pool.map(self._delete, keys):
                 continue
 
-    def _delete(self, key: str) -> None:
+    def _delete(self, key: str) -> str:
         with _explained(self.url, key), suppress(FileNotFoundError):
             obstore.delete(_objects(self), key)
+        return ""
 
 
 def digest_of(content: bytes | memoryview) -> str:
@@ -143,7 +162,7 @@ def digest_of(content: bytes | memoryview) -> str:
 
 
 class _Bucket(ObjectStore[S3Store]):
-    """The cube in an object store, whose errors say what to do."""
+    """The cube in an object store, to be read: errors say what to do."""
 
     @property
     def _place(self) -> str:
@@ -153,46 +172,6 @@ class _Bucket(ObjectStore[S3Store]):
         """Return an object or a part of it; None where there is none."""
         with _explained(self._place, key):
             return await super().get(key, prototype, byte_range)
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write an object."""
-        await self.put(key, value)
-
-    async def put(self, key: str, value: Buffer) -> str:
-        """Write an object; return its entity tag."""
-        with _explained(self._place, key):
-            return _tag(await obstore.put_async(self.store, key, value.to_bytes()))
-
-    async def delete(self, key: str) -> None:
-        """Remove an object."""
-        with _explained(self._place, key):
-            await super().delete(key)
-
-
-class Recorder(WrapperStore[Store]):
-    """A zarr store that keeps account of what is written through it."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.written: dict[str, tuple[int, str]] = {}
-        """Size and digest of each object by key, as stored."""
-        self.tags: dict[str, str] = {}
-        """Entity tag of each by key, where an object store gave one."""
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write an object and note its digest."""
-        if isinstance(self._store, _Bucket):
-            self.tags[key] = await self._store.put(key, value)
-        else:
-            await super().set(key, value)
-        content = value.to_bytes()
-        self.written[key] = len(content), digest_of(content)
-
-    async def delete(self, key: str) -> None:
-        """Remove an object: chunks that hold nothing but fill are not kept."""
-        await super().delete(key)
-        self.written.pop(key, None)
-        self.tags.pop(key, None)
 
 
 @functools.lru_cache(maxsize=32)
