@@ -10,13 +10,14 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import typer
 import yaml
 from click.testing import Result
 from rasterio.transform import from_origin
@@ -417,6 +418,21 @@ def test_a_region_from_run_to_report(region: Path, monkeypatch: pytest.MonkeyPat
     events = [json.loads(line) for line in made.stdout.splitlines()]
     assert events[-1]["steps_made"] == 1
     assert report.is_file()
+
+
+def test_an_interruption_that_is_dropped_ends_the_run_at_its_next_event() -> None:
+    def dropping() -> None:
+        with Session() as session, session.progress(1) as report:
+            report(Event("started", "a"))
+            with suppress(KeyboardInterrupt):  # as Python does in a finaliser
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+            report(Event("finished", "a"))
+
+    with pytest.raises(typer.Exit) as caught:
+        dropping()
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interrupted_run_ends_with_130_and_what_was_made_stands(region: Path) -> None:

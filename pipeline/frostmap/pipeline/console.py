@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -68,18 +69,28 @@ class Session:
         self.console = out if out.is_terminal else Console(width=PIPE_WIDTH, highlight=False, markup=False, emoji=False)
         self._caught = warnings.catch_warnings()
         self._log: logging.Handler = logging.NullHandler()
+        self._interrupted = False
+        self._on_interrupt: Any = None
 
     def __enter__(self) -> Session:
         """Keep warnings and log messages of libraries off the terminal."""
         self._caught.__enter__()
         logging.captureWarnings(True)
         logging.getLogger().addHandler(self._log)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._on_interrupt = signal.signal(signal.SIGINT, self._interrupt)
         return self
+
+    def _interrupt(self, *_: object) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> Literal[False]:
         """Say what went wrong, if anything did, and end the command."""
+        if self._on_interrupt is not None:
+            signal.signal(signal.SIGINT, self._on_interrupt)
         logging.getLogger().removeHandler(self._log)
         self._log.close()
         logging.captureWarnings(False)
@@ -132,9 +143,9 @@ class Session:
         Bars on a terminal, lines elsewhere, objects where JSON is asked for.
         """
         if self.as_json:
-            yield _Objects(self)
+            yield self._heeding(_Objects(self))
         elif not self.console.is_terminal:
-            yield _Lines(self, n_steps)
+            yield self._heeding(_Lines(self, n_steps))
         else:
             with Progress(
                 TextColumn("{task.description}"),
@@ -146,7 +157,17 @@ class Session:
                 console=self.console,
                 transient=True,
             ) as bars:
-                yield _Bars(bars, n_steps)
+                yield self._heeding(_Bars(bars, n_steps))
+
+    def _heeding(self, reporter: Reporter) -> Reporter:
+        """Return a reporter that heeds an interruption which came where Python drops it, such as in a finaliser."""
+
+        def report(event: Event) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            reporter(event)
+
+        return report
 
     def _explain(self, error: FrostmapError) -> None:
         if self.as_json:
