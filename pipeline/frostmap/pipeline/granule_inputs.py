@@ -19,7 +19,7 @@ from frostmap.pipeline.downloads import Downloads, fetched, recorded
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError
 from frostmap.pipeline.granule_files import GranuleError, check_granule_file
 from frostmap.pipeline.granule_reader import reader
-from frostmap.pipeline.recipe import Ingest
+from frostmap.pipeline.recipe import Ingest, Recipe
 from frostmap.pipeline.stage import Noted
 
 COLUMNS = ("id", "product", "tile", "date", "source", "sha256", "status", "error")
@@ -102,6 +102,11 @@ def digest_of_files(granule: Granule, assets: Collection[str]) -> str:
         known = recorded(Path(href))
         digests.append(known.sha256 if known else hashlib.sha256(Path(href).read_bytes()).hexdigest())
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def accepts_bad(recipe: Recipe) -> bool:
+    """Say whether granules that could not be had or read count as cloud; for a stage's `Stage.tolerates`."""
+    return recipe.ingest.bad_granules == "accept"
 
 
 def accounting(

@@ -16,7 +16,7 @@ from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.granules import Granule
 from frostmap.pipeline.blocks import FAILED, NOTES, Block, Part, Result, Task
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
-from frostmap.pipeline.granule_inputs import Reading, account, missing_notes, read_each
+from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import RAW, Variable
 from frostmap.pipeline.stage import Products, Stage, all_years
@@ -163,7 +163,7 @@ INGEST = Stage(
     scopes=_sources,
     granules="lst",
     judged_by=("ingest",),
-    tolerates=lambda recipe: recipe.ingest.bad_granules == "accept",
+    tolerates=accepts_bad,
     writes=RAW,
     memory=_memory,
 )

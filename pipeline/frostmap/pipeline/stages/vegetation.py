@@ -14,7 +14,7 @@ from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
 from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
 from frostmap.pipeline.granule_files import decode
-from frostmap.pipeline.granule_inputs import Reading, account, missing_notes, read_each
+from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import NDVI_SERIES
 from frostmap.pipeline.stage import Products, Stage, all_years
@@ -126,6 +126,6 @@ VEGETATION = Stage(
     scopes=_scopes,
     granules="ndvi",
     judged_by=("ingest",),
-    tolerates=lambda recipe: recipe.ingest.bad_granules == "accept",
+    tolerates=accepts_bad,
     writes=(NDVI_SERIES,),
 )
