@@ -38,7 +38,7 @@ test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 	@$(BIN)/python -m pytest -m "not slow and not servers"
 
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
-	@$(BIN)/python -m pytest -m slow tests
+	@$(BIN)/python -m pytest -m "slow and not servers" tests
 
 test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 servers (the former need PostgreSQL)
 	@$(BIN)/python -m pytest -m servers tests/servers
