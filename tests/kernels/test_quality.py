@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from frostmap.kernels import quality
@@ -89,3 +90,132 @@ def test_impossible_scales_are_refused() -> None:
         quality.stored_range(0.0)
     with pytest.raises(ValueError, match="no stored value"):
         quality.stored_range(1.0)
+
+
+def state_twin(lst: NDArray[np.uint16], qc: NDArray[np.uint8], lst_class: int, emissivity_class: int) -> list[int]:
+    kept = np.isfinite(twin(lst, qc, 0.02, lst_class, emissivity_class))
+    lost = np.select([qc & 3 == 2, (qc & 3 == 3) | (lst == 0)], [4, 5], 6)
+    states: list[int] = np.where(kept, qc >> 6, lost).tolist()
+    return states
+
+
+@given(pixels(40), st.integers(0, 3), st.integers(0, 3))
+@settings(deadline=None, max_examples=50)
+def test_states_equal_their_numpy_twin(
+    values: tuple[list[int], list[int]], lst_class: int, emissivity_class: int
+) -> None:
+    lst, qc = np.array(values[0], np.uint16), np.array(values[1], np.uint8)
+    lst[::5] = 0
+    state = quality.observation_state(lst, qc, 0.02, lst_class, emissivity_class)
+    assert state.dtype == np.uint8
+    assert state.tolist() == state_twin(lst, qc, lst_class, emissivity_class)
+
+
+@given(pixels(40))
+@settings(deadline=None, max_examples=30)
+def test_what_is_kept_is_what_becomes_a_temperature(values: tuple[list[int], list[int]]) -> None:
+    lst, qc = np.array(values[0], np.uint16), np.array(values[1], np.uint8)
+    kept = quality.observation_state(lst, qc) <= quality.OBSERVED
+    np.testing.assert_array_equal(kept, np.isfinite(quality.land_surface_temperature(lst, qc)))
+
+
+def test_every_reason_not_to_keep_an_observation_has_its_state() -> None:
+    cases = {
+        (14000, 0): 0,
+        (14000, 65): 1,
+        (0, 2): quality.CLOUDY,
+        (0, 3): quality.UNSEEN,
+        (0, 0): quality.UNSEEN,  # a fill value with good bits
+        (7000, 0): quality.DOUBTFUL,
+        (20000, 0): quality.DOUBTFUL,
+        (14000, 129): quality.DOUBTFUL,
+        (14000, 49): quality.DOUBTFUL,
+    }
+    lst, qc = np.array([key[0] for key in cases], np.uint16), np.array([key[1] for key in cases], np.uint8)
+    assert quality.observation_state(lst, qc).tolist() == list(cases.values())
+    with pytest.raises(ValueError, match="must be the same"):
+        quality.observation_state(lst, qc[:2])
+
+
+def screen_twin(lst: NDArray[np.uint16], night: bool, reach: int, minimum: int) -> NDArray[np.bool_]:
+    rejected = np.zeros(lst.shape, bool)
+    for t, y, x in np.argwhere(lst > 0):
+        near = lst[max(t - reach, 0) : t + reach + 1, y, x].astype(float)
+        near = near[near > 0]
+        median = np.median(near)
+        s = max(1.4826 * np.median(np.abs(near - median)), 75.0)
+        below = median - lst[t, y, x]
+        rejected[t, y, x] = len(near) >= minimum and (below > 4 * s if night else abs(below) > 5 * s)
+    return rejected
+
+
+series = npst.arrays(
+    np.uint16,
+    st.tuples(st.integers(1, 24), st.just(1), st.integers(1, 2)),
+    elements=st.one_of(st.just(0), st.integers(13900, 14100), st.integers(13000, 15000), st.integers(0, 65535)),
+)
+
+
+@given(series, st.booleans(), st.integers(0, 9), st.integers(1, 7))
+@settings(deadline=None, max_examples=120)
+def test_the_screen_equals_its_numpy_twin(lst: NDArray[np.uint16], night: bool, reach: int, minimum: int) -> None:
+    rejected = quality.residual_clouds(lst, night, reach=reach, minimum=minimum)
+    np.testing.assert_array_equal(rejected, screen_twin(lst, night, reach, minimum))
+
+
+@given(series, st.booleans(), st.integers(0, 30), st.integers(0, 30))
+@settings(deadline=None, max_examples=40)
+def test_days_before_and_after_are_compared_with_and_not_judged(
+    lst: NDArray[np.uint16], night: bool, before: int, after: int
+) -> None:
+    before = min(before, len(lst))
+    after = min(after, len(lst) - before)
+    whole = quality.residual_clouds(lst, night)
+    part = quality.residual_clouds(lst, night, before=before, after=after)
+    np.testing.assert_array_equal(part, whole[before : len(lst) - after])
+
+
+@given(series)
+@settings(deadline=None, max_examples=40)
+def test_at_night_only_the_cold_side_is_rejected_and_gaps_never_are(lst: NDArray[np.uint16]) -> None:
+    night, day = quality.residual_clouds(lst, True), quality.residual_clouds(lst, False)
+    assert not night[lst == 0].any()
+    assert not day[lst == 0].any()
+    warmest = lst == lst.max(axis=0)
+    assert not night[warmest].any()
+
+
+def test_the_screen_by_hand() -> None:
+    # 14000, 14200, 14400, 14600 and the one in question: the median is 14200, the deviations of the others 200, 0, 200,
+    # 400, so MAD is 200 and s = 296.52 counts; 4 s = 1186.08 and 5 s = 1482.6.
+    for night, last_kept in ((True, 14200 - 1186), (False, 14200 - 1482)):
+        for value, rejected in ((last_kept, False), (last_kept - 1, True)):
+            lst = np.array([14000, 14400, value, 14600, 14200], np.uint16).reshape(5, 1, 1)
+            assert quality.residual_clouds(lst, night).ravel().tolist() == [False, False, rejected, False, False]
+
+
+def test_at_least_five_observations_condemn_one_and_a_small_spread_is_not_believed() -> None:
+    lst = np.full((17, 1, 2), 14000, np.uint16)
+    lst[8] = 14000 - 301, 14000 - 300  # more than 4 x 1.5 K, and exactly that
+    assert quality.residual_clouds(lst, True)[8].tolist() == [[True, False]]
+    lst[4:8] = lst[9:] = 0
+    assert np.flatnonzero(quality.residual_clouds(lst, True)).tolist() == [16]
+    lst[0] = 0
+    assert not quality.residual_clouds(lst, True).any()
+
+
+def test_pixels_do_not_disturb_each_other() -> None:
+    rng = np.random.default_rng(5)
+    lst = rng.integers(13000, 15000, (6, 1, 700)).astype(np.uint16)
+    lst[rng.random(lst.shape) < 0.1] = 0
+    alone = np.concatenate([quality.residual_clouds(part, False) for part in np.array_split(lst, 3, axis=2)], axis=2)
+    np.testing.assert_array_equal(quality.residual_clouds(lst, False), alone)
+
+
+def test_the_screen_names_what_is_wrong() -> None:
+    with pytest.raises(ValueError, match="wanted uint16"):
+        quality.residual_clouds(np.zeros((3, 1, 1), np.float32), True)
+    with pytest.raises(ValueError, match="minimum >= 1"):
+        quality.residual_clouds(np.zeros((3, 1, 1), np.uint16), True, minimum=0)
+    with pytest.raises(ValueError, match="together no more"):
+        quality.residual_clouds(np.zeros((3, 1, 1), np.uint16), True, before=2, after=2)
