@@ -6,6 +6,7 @@ import http.server
 import json
 import pickle
 import shutil
+import socket
 import threading
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -17,13 +18,14 @@ from hypothesis import strategies as st
 
 from frostmap.catalogs import stac_items, stac_requests
 from frostmap.catalogs.collections import load_collection
-from frostmap.catalogs.elevation import tile_corners
+from frostmap.catalogs.completeness import completed
+from frostmap.catalogs.elevation import tile_corners, tile_name
 from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.granule_names import wanted
 from frostmap.catalogs.granules import parse_granule_name, search
 from frostmap.catalogs.grids import tile_bounds
 from frostmap.catalogs.hosts import HostRule
-from frostmap.catalogs.sources import open_source, search_elevation
+from frostmap.catalogs.sources import find_elevation, open_source, open_sources, search_elevation
 from frostmap.catalogs.stac_requests import GuardedIO, resolved
 from frostmap.catalogs.static_catalogues import walk
 
@@ -248,6 +250,46 @@ def test_a_source_has_a_name_for_tables(kind, address, name):
     assert open_source(kind, address).name == name
 
 
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ([("folder", "/a/granules"), ("folder", "/b/granules")], ["a/granules", "b/granules"]),
+        ([("folder", "/a/x/granules"), ("folder", "/b/x/granules")], ["a/x/granules", "b/x/granules"]),
+        ([("folder", "/granules"), ("folder", "/b/granules")], ["/granules", "b/granules"]),
+        ([("folder", "/a/granules"), ("folder", "/a/granules"), ("folder", "/b")], ["granules", "granules", "b"]),
+        ([("stac", "/a/catalog.json"), ("folder", "/a"), ("earthdata", "")], ["a (stac)", "a (folder)", "earthdata"]),
+        ([("stac", "https://a.test/one"), ("stac", "https://a.test/two")], ["a.test/one", "a.test/two"]),
+        (
+            [("stac", f"https://a.test/?key={CANARY}"), ("stac", "https://a.test/?key=other")],
+            ["a.test (stac) 1", "a.test (stac) 2"],
+        ),
+        (
+            [("planetary-computer", ""), ("planetary-computer", "https://copy.test/stac")],
+            ["planetary-computer at planetarycomputer.microsoft.com", "planetary-computer at copy.test"],
+        ),
+    ],
+)
+def test_sources_that_would_be_called_alike_are_told_apart(given, names):
+    assert [source.name for source in open_sources(given)] == names
+
+
+places = st.tuples(st.sampled_from(["folder", "parquet", "stac"]), st.lists(st.sampled_from("ab"), min_size=1))
+
+
+@given(st.lists(places, max_size=6))
+def test_two_places_never_have_one_name(given):
+    given = [(kind, "/" + "/".join(parts)) for kind, parts in given]
+    names = [source.name for source in open_sources(given)]
+    assert len(set(zip(given, names, strict=True))) == len(set(names)) == len(set(given))
+
+
+def test_granules_say_which_of_two_folders_of_one_name_they_are_from(tmp_path):
+    first, second = folder_of(tmp_path / "a" / "granules", ITEMS[:1]), folder_of(tmp_path / "b" / "granules", ITEMS)
+    sources = open_sources([("folder", first), ("folder", second)])
+    found = completed(sources, TERRA, ["h24v05"], dt.date(2010, 1, 1), dt.date(2010, 1, 2))
+    assert [one.source for one in found] == ["a/granules", "b/granules"]
+
+
 def test_a_source_that_cannot_be_is_refused_when_it_is_opened():
     with pytest.raises(CatalogError, match="no such kind") as caught:
         open_source("ftp", "ftp://archive.test")
@@ -294,6 +336,18 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
 
 
 # ---- tables --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["items.parquet", "items/a.parquet"])
+def test_relative_links_of_a_table_start_where_it_is(tmp_path, place):
+    table = pytest.importorskip("pyarrow", reason="pyarrow reads tables of items; it is optional")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow reads tables of items; it is optional")
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    one = item(hdf={"href": "files/a.hdf"})
+    parquet.write_table(table.Table.from_pylist([{"id": one["id"], "assets": one["assets"]}]), path)
+    (found,) = open_source("parquet", tmp_path / place.partition("/")[0]).search(TERRA, ["h25v05"], *YEAR)
+    assert found.hdf_href == str(path.parent / "files" / "a.hdf")
 
 
 def test_a_table_of_something_else_is_refused(tmp_path):
@@ -669,6 +723,51 @@ def test_a_document_of_this_machine_is_never_read_as_if_it_were_of_the_web(tmp_p
             GuardedIO(HostRule()).read_text(href)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_name_that_resolves_anew_to_this_machine_is_not_asked(api, monkeypatch, method):
+    answers = iter(["93.184.215.14", "127.0.0.1"])  # when it is checked, and when it is connected to
+    looked_up = []
+
+    def resolve(host, *_args, **_options):
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), api.server.server_port))]
+
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    url = f"https://rebound.test:{api.server.server_port}/search"
+    with pytest.raises(CatalogError, match="may not be asked") as caught:
+        GuardedIO(HostRule()).request(url, method, parameters={"token": CANARY})
+    assert "127.0.0.1" in caught.value.found
+    assert CANARY not in str(caught.value)
+    assert looked_up == ["rebound.test"] * 2
+    assert api.asked == []
+
+
+def test_a_redirect_to_a_name_that_resolves_anew_to_this_machine_is_not_followed(api, monkeypatch):
+    real, answers = socket.getaddrinfo, iter(["93.184.215.14", "127.0.0.1"])
+
+    def resolve(host, port, *args, **options):
+        return real(next(answers) if host == "rebound.test" else host, port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    target = f"https://rebound.test:{api.server.server_port}/search"
+    api.instead = lambda asked: (302, {"Location": target}, b"") if asked.path == "/search" else None
+    with pytest.raises(CatalogError, match="may not be asked") as caught:
+        search(api.url, TERRA, ["h25v05"], *YEAR)
+    assert "127.0.0.1" in caught.value.found
+    assert len(api.searches) == 1
+
+
+def test_a_proxy_of_the_environment_may_be_on_this_machine(api, monkeypatch):
+    monkeypatch.setenv("http_proxy", api.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    api.instead = lambda _asked: (200, {}, b"by the proxy")
+    assert GuardedIO(HostRule(frozenset({"archive.test"}))).request("http://archive.test/a") == "by the proxy"
+    assert len(api.asked) == 1
+
+
 # ---- secrets -------------------------------------------------------------------------------------------------------
 
 
@@ -732,7 +831,10 @@ def test_elevation_tiles_are_found_by_box_in_an_api_and_a_static_catalogue(tmp_p
         served = search_elevation(open_source("planetary-computer", server.url), (90.5, 33.0, 92.0, 35.0))
     finally:
         server.close()
-    assert search_elevation(open_source("stac", path), (90.5, 33.0, 92.0, 35.0)) == served
+    static = search_elevation(open_source("stac", path), (90.5, 33.0, 92.0, 35.0))
+    assert [one._replace(source="") for one in static] == [one._replace(source="") for one in served]
+    assert {one.source for one in static} == {tmp_path.name}
+    assert {one.source for one in served} == {"planetary-computer"}
     assert [(one.name, one.bounds) for one in served] == [
         (f"Copernicus_DSM_COG_30_N{n}_00_E{e:03d}_00_DEM", (e, n, e + 1, n + 1)) for n in (33, 34) for e in (90, 91)
     ]
@@ -747,11 +849,59 @@ def test_a_real_elevation_tile_is_found(realdata):
     assert search_elevation(source, (-114.0, 53.2, -113.5, 53.3)) == []
 
 
-def test_elevation_is_not_looked_for_in_folders_or_impossible_boxes(tmp_path):
-    with pytest.raises(CatalogError, match="STAC catalogues only"):
-        search_elevation(open_source("folder", tmp_path), (90, 33, 91, 34))
-    with pytest.raises(CatalogError, match="not a bounding box"):
-        search_elevation(open_source("stac", tmp_path), (91, 33, 90, 34))
+def test_elevation_is_not_looked_for_in_tables_or_impossible_boxes(tmp_path):
+    with pytest.raises(CatalogError, match="STAC catalogues and folders only"):
+        search_elevation(open_source("parquet", tmp_path), (90, 33, 91, 34))
+    for kind in ("stac", "folder"):
+        with pytest.raises(CatalogError, match="not a bounding box"):
+            search_elevation(open_source(kind, tmp_path), (91, 33, 90, 34))
+
+
+def test_elevation_tiles_in_a_folder_are_known_by_their_names(tmp_path):
+    coarse, fine = NAMES[0], NAMES[1].replace("_COG_30_", "_COG_10_")
+    for name in (f"{coarse}/{coarse}.tif", f"b/{coarse}.tif", f"{NAMES[3]}.tif", f"{fine}.tif", f"{NAMES[4]}.tif.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = search_elevation(open_source("folder", tmp_path), (90.0, 33.0, 93.0, 36.0))
+    assert [(one.name, one.href) for one in found] == [
+        (coarse, str(tmp_path / coarse / f"{coarse}.tif")), (NAMES[3], str(tmp_path / f"{NAMES[3]}.tif"))
+    ]  # fmt: skip
+    with pytest.raises(CatalogError, match="no folder"):
+        search_elevation(open_source("folder", tmp_path / "gone"), (90.0, 33.0, 93.0, 36.0))
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("Copernicus_DSM_COG_30_S01_00_W080_00_DEM", (-80, -1, -79, 0)),
+        ("Copernicus_DSM_30_N00_00_E006_00", (6, 0, 7, 1)),
+        ("Copernicus_DSM_COG_10_N33_00_E090_00_DEM", None),  # of the 30-m model
+        ("../Copernicus_DSM_COG_30_N33_00_E090_00_DEM", None),
+        ("Copernicus_DSM_COG_30_N33_50_E090_00_DEM", None),
+    ],
+)
+def test_a_name_says_which_square_degree_a_tile_is(name, bounds):
+    assert tile_corners(name) == bounds
+
+
+@given(st.integers(-90, 89), st.integers(-180, 179))
+def test_names_and_corners_of_tiles_are_each_other_s(south, west):
+    assert tile_corners(tile_name((south, west))) == (west, south, west + 1, south + 1)
+
+
+def test_elevation_that_the_first_source_lacks_is_taken_from_the_second(tmp_path):
+    first = write(tmp_path / "first" / "items.json", {"type": "FeatureCollection", "features": [dem(NAMES[0])]})
+    second = write(tmp_path / "second" / "items.json", {"type": "FeatureCollection", "features": [*map(dem, NAMES)]})
+    corners = {(33, 90), (33, 91), (40, 90)}
+    sources = open_sources([("stac", first), ("stac", second)])
+    assert [(one.name, one.source) for one in find_elevation(sources, corners)] == [
+        (NAMES[0], "first"), (NAMES[1], "second")
+    ]  # fmt: skip
+    sources = open_sources([("stac", second), ("stac", tmp_path / "gone" / "items.json")])
+    assert len(find_elevation(sources, {(33, 90), (35, 92)})) == 2  # the other need not be asked
+    with pytest.raises(CatalogError, match="the source gone cannot be searched for elevation"):
+        find_elevation(sources, corners)
+    assert find_elevation(sources, set()) == find_elevation([], corners) == []
 
 
 # ---- edges ---------------------------------------------------------------------------------------------------------

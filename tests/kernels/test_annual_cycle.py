@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from frostmap.kernels.annual_cycle import annual_cycle, fit_annual_cycle, harmonic_basis
+from frostmap.kernels.annual_cycle import (
+    SMALLEST_SPREAD,
+    annual_cycle,
+    fit_annual_cycle,
+    fit_annual_cycle_and_spread,
+    harmonic_basis,
+)
 
 YEARS = 1 if numba.config.DISABLE_JIT else 4
 BASIS = harmonic_basis(np.arange(365 * YEARS))
@@ -51,7 +57,10 @@ def test_huber_weights_equal_their_numpy_twin() -> None:
         residual = np.abs(observed - design @ twin)
         spread = 1.4826 * np.median(residual) if iteration < 3 else spread
         weight = np.minimum(1.0, 1.345 * spread / residual)
-    np.testing.assert_allclose(fit_annual_cycle(temperature, BASIS)[0][:, 0, 0], twin, atol=0.01)
+    coefficients, _, found = fit_annual_cycle_and_spread(temperature, BASIS)
+    np.testing.assert_allclose(coefficients[:, 0, 0], twin, atol=0.01)
+    np.testing.assert_allclose(found[0, 0], spread, rtol=1e-4)
+    np.testing.assert_array_equal(fit_annual_cycle(temperature, BASIS)[0], coefficients)
 
 
 def test_unseen_clouds_move_the_fit_far_less_than_least_squares() -> None:
@@ -64,6 +73,25 @@ def test_unseen_clouds_move_the_fit_far_less_than_least_squares() -> None:
     robust = fit_annual_cycle(temperature, BASIS)[0][:, 0, 0]
     assert abs(robust[0] - TRUTH[0]) < 0.3 * abs(plain[0] - TRUTH[0])
     assert np.abs(robust - TRUTH).max() < 1.0
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 5.0))
+@settings(deadline=None, max_examples=10)
+def test_the_spread_is_that_of_clear_days_whatever_clouds_pretend(seed: int, noise: float) -> None:
+    temperature = series(TRUTH, noise, 0.3, seed)
+    cloudy = np.random.default_rng(seed).random(len(BASIS)) < 0.05
+    temperature[cloudy] -= np.float32(40.0)
+    spread = fit_annual_cycle_and_spread(temperature, BASIS)[2]
+    assert spread.dtype == np.float32
+    assert spread[0, 0] == pytest.approx(noise, rel=0.35)
+
+
+def test_the_spread_has_a_floor_and_is_missing_where_nothing_was_fitted() -> None:
+    temperature = np.repeat(series(TRUTH, 0.0, 0.0), 2, axis=2)
+    temperature[29:, 0, 1] = np.nan
+    spread = fit_annual_cycle_and_spread(temperature, BASIS)[2]
+    assert spread[0, 0] == np.float32(SMALLEST_SPREAD)
+    assert np.isnan(spread[0, 1])
 
 
 def test_a_quarter_of_the_year_after_a_maximum_on_new_year() -> None:

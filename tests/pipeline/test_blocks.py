@@ -68,3 +68,40 @@ def test_blocks_without_a_wanted_pixel_are_left_as_fill() -> None:
     assert (counts[:10, :10] >= 0).all()
     assert (counts[10:] == -1).all()
     assert (counts[:, 10:] == -1).all()
+
+
+def seen(window: xr.Dataset) -> dict[str, np.ndarray]:
+    values = window["t"].to_numpy()
+    return {"double": 2 * values, "days": np.full(values.shape, values.shape[0], np.int16)}
+
+
+def test_days_and_overpasses_can_be_cut_as_well() -> None:
+    dims = ("time", "overpass", "y", "x")
+    double = Variable("double", dims, "float32", "K", "twice the value")
+    days = Variable("days", dims, "int16", "1", "days that the task saw")
+    values = np.random.default_rng(2).normal(0, 5, (7, 4, 9, 6)).astype(np.float32)
+    relief = xr.Dataset({"height": (("y", "x"), np.zeros((9, 6), np.float32))})
+    places: list[dict[str, slice]] = []
+
+    def note(block: dict[str, np.ndarray], *, wanted: np.ndarray, at: dict[str, slice]) -> int:
+        assert block["double"].shape[2:] == wanted.shape
+        places.append(at)
+        return 0
+
+    made = map_windows(
+        lambda window, ground: seen(window) | {"ground": ground["height"].to_numpy()},
+        [xr.Dataset({"t": (dims, values)}), relief],
+        (double, days),
+        {"time": 7, "overpass": 4},
+        block=4,
+        halo=2,
+        days=3,
+        overpasses=True,
+        note=note,
+    )
+    cube = made.cube.compute(scheduler="synchronous")
+    np.testing.assert_array_equal(cube["double"], 2 * values)
+    assert np.unique(cube["days"]).tolist() == [1, 3]
+    assert made.tasks[0].name == "t000-o0-y00000-x00000"
+    assert len({task.name for task in made.tasks}) == len(made.tasks) == 3 * 4 * 3 * 2
+    assert {(at["time"].start, at["overpass"].start) for at in places} == {(t, o) for t in (0, 3, 6) for o in range(4)}

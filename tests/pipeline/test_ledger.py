@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from frostmap.pipeline import ledger
-from frostmap.pipeline.storage import Storage
+from frostmap.pipeline.storage import CUBE, Storage
 
 RECORD = ledger.Record(
     "gap_filling/2019",
@@ -62,13 +62,13 @@ def test_files_that_were_lost_or_changed_are_found(tmp_path: Path) -> None:
     table.parent.mkdir()
     table.write_bytes(b"a,b")
     ledger.write_record(tmp_path / "ledger", RECORD)
-    assert ledger.lost_outputs(tmp_path, RECORD) == {}
+    assert ledger.lost_outputs(tmp_path / "ledger", RECORD, tmp_path) == {}
     table.write_bytes(b"a,b")  # touched, but the same
-    assert ledger.lost_outputs(tmp_path, RECORD) == {}
+    assert ledger.lost_outputs(tmp_path / "ledger", RECORD, tmp_path) == {}
     table.write_bytes(b"a;b")
-    assert ledger.lost_outputs(tmp_path, RECORD) == {"tables/a.csv": "changed"}
+    assert ledger.lost_outputs(tmp_path / "ledger", RECORD, tmp_path) == {"tables/a.csv": "changed"}
     table.unlink()
-    assert ledger.lost_outputs(tmp_path, RECORD) == {"tables/a.csv": "missing"}
+    assert ledger.lost_outputs(tmp_path / "ledger", RECORD, tmp_path) == {"tables/a.csv": "missing"}
 
 
 def test_records_of_chunks_are_kept_by_task(tmp_path: Path) -> None:
@@ -79,3 +79,28 @@ def test_records_of_chunks_are_kept_by_task(tmp_path: Path) -> None:
     path = tmp_path / ledger.chunk_key("ingest/2019", "t1")
     path.write_bytes(path.read_bytes()[:-3])
     assert ledger.read_chunks(storage, "ingest/2019") == {}
+
+
+def test_chunks_whose_record_was_removed_meanwhile_count_as_damaged(tmp_path: Path) -> None:
+    storage, group = Storage.of_folder(tmp_path), "ingest/2019"
+    content = b"a,b"
+    objects = {f"{group}/v/c/{n}": (len(content), ledger.digest_of(content)) for n in range(3)}
+    for name in objects:
+        storage.write(f"{CUBE}/{name}", content)
+    records = {
+        task: ledger.ChunkRecord(task, {}, {name: value}, None, 0, 3, ledger.now())
+        for task, (name, value) in zip("abc", objects.items(), strict=True)
+    }
+    for record in records.values():
+        ledger.write_chunk(storage, group, record)
+    layout = ledger.Layout("cause", {}, list(records))
+    ledger.write_layout(storage, group, layout)
+    assert ledger.damage(storage, group, records) == {}
+    storage.delete([ledger.chunk_key(group, "b")])
+    expected = {"b": [f"{ledger.CHUNKS}/{group}/b.json is missing"]}
+    assert ledger.damage(storage, group, records) == expected
+    assert ledger.damage(storage, group, records, by_content=True) == expected
+    storage.delete([f"{ledger.LAYOUTS}/{group}.json"])
+    missing = f"{ledger.LAYOUTS}/{group}.json is missing"
+    assert ledger.damage(storage, group, records, layout=layout) == {"": [missing]} | expected
+    assert ledger.damage(storage, group, records) == {"": [f"{missing} or cut off"]}

@@ -1,4 +1,4 @@
-"""A run from granules of another machine ends in the same cube; what failed is listed, and tried again alone."""
+"""A run ends in the same cube from wherever its granules are; what failed is listed, and tried again alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -67,13 +68,14 @@ def remote(archive: Path) -> Iterator[Archive]:
     served.server.server_close()
 
 
-def recipe_from(remote: Archive, archive: Path, cache: Path) -> Recipe:
-    """Return a recipe of one tile and epoch whose surface temperature comes over HTTP."""
+def recipe_from(remote: Archive, archive: Path, cache: Path, **others: Any) -> Recipe:
+    """Return a recipe of one tile and epoch whose surface temperature comes over HTTP; `others` replace sources."""
     content = recipe_content(archive)
     sources = {
         **{key: value for key, value in content["sources"].items() if key not in ("truth", "boreholes")},
         "lst": {"catalogue": f"http://{remote.host}/catalog.json"},
         "allow_hosts": [remote.host],
+        **others,
     }
     by_epoch = ("snow_cover", "precipitation", "lakes", "glaciers")
     sources |= {key: {"training": sources[key]["training"]} for key in by_epoch}
@@ -116,6 +118,50 @@ def test_a_run_over_http_lists_what_failed_retries_that_alone_and_ends_in_the_sa
     local = Work(pristine.recipe, pristine.folder).open("ingest/2010")
     fetched = Work(recipe, work).open("ingest/2010")
     xr.testing.assert_identical(fetched, local.sel(y=fetched["y"], x=fetched["x"]))
+
+
+def table_of_items(archive: Path, path: Path, root: str) -> None:
+    """Write the items of one tile and year as a snapshot has them, with files below an address or a folder."""
+    table = pytest.importorskip("pyarrow", reason="pyarrow reads tables of items; it is optional")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow reads tables of items; it is optional")
+    items = [json.loads(one.read_text()) for one in sorted((archive / "stac").glob(f"*/{TILE}-2010/M*.json"))]
+    rows = [
+        {
+            "id": item["id"],
+            "assets": {
+                key: asset | {"href": asset["href"].replace("../../..", root)} for key, asset in item["assets"].items()
+            },
+            "created": item["properties"]["created"],
+        }
+        for item in items
+    ]
+    parquet.write_table(table.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet", "parquet of a web archive"])
+def test_a_run_from_a_folder_or_a_table_ends_in_the_same_cube(
+    kind: str, remote: Archive, archive: Path, pristine: Finished, tmp_path: Path, client: Client
+) -> None:
+    table = tmp_path / "items.parquet"
+    if kind == "folder":
+        source = {"kind": kind, "catalogue": "granules"}
+    else:
+        table_of_items(archive, table, str(archive) if kind == "parquet" else f"http://{remote.host}")
+        source = {"kind": "parquet", "catalogue": str(table)}
+    recipe = recipe_from(remote, archive, tmp_path / "cache", lst=source, ndvi=source)
+    finished = run(recipe, tmp_path / "work", until="vegetation", client=client)
+
+    before, after = Work(pristine.recipe, pristine.folder), finished.work
+    for group in ("ingest/2010", "vegetation/2010"):
+        made = after.open(group)
+        xr.testing.assert_identical(made, before.open(group).sel(y=made["y"], x=made["x"]))
+    for name in ("granules-2010", "composites-2010"):
+        rows, others = after.table(name), before.table(name).query("tile == @TILE")
+        assert set(rows.pop("source")) == {"granules" if kind == "folder" else "items.parquet"}
+        pd.testing.assert_frame_equal(rows, others.drop(columns="source").reset_index(drop=True))
+    assert len(remote.asked) == (730 + 23 if kind.endswith("archive") else 0)
+    again = run(recipe, tmp_path / "work", until="vegetation", client=client)
+    assert [step.reason for step in again.steps] == [None, None]
 
 
 def test_the_command_line_retries_verifies_and_shows_each_tile(

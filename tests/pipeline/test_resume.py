@@ -339,6 +339,42 @@ def test_a_second_run_is_refused_with_the_first_ones_host_and_process(root: Path
     run(recipe_in(root), work, client=threads)
 
 
+def test_a_record_removed_while_a_plan_is_made_is_a_reason_to_make_its_chunks_again(
+    root: Path, threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(recipe_in(root), root / "work", client=threads)
+    read = ledger.read_chunks
+
+    def then_remove(where: storage.Storage, group: str) -> dict[str, ledger.ChunkRecord]:
+        records = read(where, group)
+        where.delete([ledger.chunk_key(group, "y0-x4")])
+        return records
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "read_chunks", then_remove)
+        reasons = {step.name: step.reason for step in plan.plan(recipe_in(root), root / "work").steps}
+    assert reasons["gather/2010"] == f"{ledger.CHUNKS}/gather/2010/y0-x4.json is missing"
+    (root / "log").unlink()
+    run(recipe_in(root), root / "work", client=threads)
+    assert tasks_run(root) == ["gather/2010 y0-x4", "gather/2020 y0-x4"]
+
+
+def test_a_step_is_judged_by_one_reading_of_its_layout(
+    root: Path, threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(recipe_in(root), root / "work", client=threads)
+    read, asked = storage.Storage.read, list[str]()
+
+    def noted(where: storage.Storage, key: str) -> bytes | None:
+        asked.append(key)
+        return read(where, key)
+
+    monkeypatch.setattr(storage.Storage, "read", noted)
+    plan.plan(recipe_in(root), root / "work")
+    layouts = [f"{ledger.LAYOUTS}/{stage}/{year}.json" for stage in ("gather", "multiply") for year in YEARS]
+    assert [key for key in asked if key.startswith(ledger.LAYOUTS)] == layouts
+
+
 def test_another_stores_failure_is_explained(root: Path, threads: Client) -> None:
     (root / "work").mkdir()
     (root / "work" / CUBE).write_text("a file where a folder belongs")

@@ -24,7 +24,8 @@ from shapely.geometry import shape
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.granules import search
 from frostmap.catalogs.grids import lattice, parse_tile
-from frostmap.catalogs.sites import read_boreholes, read_stations
+from frostmap.catalogs.sites import read_boreholes
+from frostmap.catalogs.stations import read_stations
 from frostmap.pipeline.granule_files import read_granule
 from frostmap.pipeline.simulate import ArchiveSummary, Simulation, truth, write_archive
 from frostmap.pipeline.simulate.climate import OMEGA, season

@@ -7,9 +7,13 @@ import os
 import pickle
 import re
 import shutil
+import socket
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +29,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError
 
 from frostmap.pipeline import cubes, ledger, plan, upkeep
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.locks import CLAIM, IDENTITY, held
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.run import run
 from frostmap.pipeline.schema import LST, QC
@@ -123,6 +128,7 @@ def every_call(storage: Storage) -> list[BaseException]:
     calls: dict[str, Any] = {
         "read": lambda: storage.read("a"),
         "write": lambda: storage.write("a", b"a"),
+        "create": lambda: storage.create("a", b"a"),
         "list": lambda: storage.list("a"),
         "delete": lambda: storage.delete(["a"]),
         "read_all": lambda: list(storage.read_all(["a"])),
@@ -183,10 +189,19 @@ def test_a_service_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatc
 def test_a_bucket_that_is_not_there_is_explained(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    storage = Storage("s3://no-such-bucket/a", moto)
-    for call in (lambda: storage.write("a", b""), lambda: storage.list("")):
-        with pytest.raises(StorageError, match="NoSuchBucket: The specified bucket does not exist"):
-            call()
+    for error in every_call(Storage("s3://no-such-bucket/a", moto)):
+        assert isinstance(error, UserError)
+        assert "NoSuchBucket: The specified bucket does not exist" in error.found
+        assert error.where in {f"s3://no-such-bucket/{below} at {moto}" for below in ("a", f"a/{CUBE}")}
+
+
+def test_a_missing_object_is_not_taken_for_a_missing_bucket_nor_the_other_way(s3: Any) -> None:
+    assert Storage(s3.url, s3.endpoint).read("never/was") is None
+    Storage(s3.url, s3.endpoint).delete(["never/was"])
+    elsewhere = Storage("s3://no-such-bucket/a", s3.endpoint)
+    for read in (lambda: elsewhere.read("a"), lambda: dict(elsewhere.read_all(["a", "b"]))):
+        with pytest.raises(UserError, match="the bucket for the cube does not exist"):
+            read()
 
 
 # ---- cubes ----------------------------------------------------------------------------------------------------------
@@ -202,9 +217,8 @@ def test_a_cube_is_the_same_bytes_everywhere(storage: Storage, tmp_path: Path) -
     assert not cubes.has_group(storage, "ingest/2020")
     kept = ledger.read_chunks(storage, GROUP)
     assert kept == records
-    assert ledger.content_of(storage, GROUP, kept) == ledger.content_of(
-        folder, GROUP, ledger.read_chunks(folder, GROUP)
-    )
+    layouts = [ledger.read_layout(where, GROUP) for where in (storage, folder)]
+    assert ledger.content_of(layouts[0], kept) == ledger.content_of(layouts[1], ledger.read_chunks(folder, GROUP))
     assert ledger.damage(storage, GROUP, kept) == ledger.damage(storage, GROUP, kept, by_content=True) == {}
     assert all(set(record.tags) == (set(record.objects) if storage.is_remote else set()) for record in kept.values())
 
@@ -417,7 +431,7 @@ def of_each_kind(keys: list[str]) -> list[str]:
 def test_damage_to_an_object_costs_no_more_than_that_object(chain: Chain) -> None:
     chain.run()
     before = chain.everything()
-    kinds = of_each_kind(sorted(chain.storage.list(CUBE) | chain.storage.list("ledger/")))
+    kinds = of_each_kind(sorted((chain.storage.list(CUBE) | chain.storage.list("ledger/")).keys() - {CLAIM}))
     assert len(kinds) > 10
     for number, key in enumerate(kinds):
         how = ("flip", "remove", "cut")[number % 3]
@@ -478,8 +492,146 @@ def test_a_lost_work_directory_costs_no_chunk_of_a_cube_elsewhere(chain: Chain) 
     chain.run()
     before = chain.everything()
     shutil.rmtree(chain.workdir)
+    with pytest.raises(UserError, match="belongs to another work directory") as caught:
+        chain.run()
+    assert f"remove the object {CLAIM}" in caught.value.remedy
+    chain.storage.delete([CLAIM])
     assert chain.run() == ["add"]
     assert chain.everything() == before
+
+
+# ---- one work directory for each place ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(s3: Any) -> Storage:
+    """Return an empty place in an object store."""
+    return Storage(s3.url, s3.endpoint)
+
+
+def test_a_place_belongs_to_the_work_directory_that_ran_there_first(s3: Any, tmp_path: Path, threads: Client) -> None:
+    small.inputs_in(tmp_path)
+    with small.in_place():
+        first, other = (Chain(tmp_path, Storage(s3.url, s3.endpoint), threads) for _ in range(2))
+        other.workdir = tmp_path / "other"
+        first.run()
+        before = contents(first.storage)
+        work = Work(other.recipe(), other.workdir)
+        writers: tuple[Any, ...] = (
+            other.run,
+            lambda: upkeep.verify(work),
+            lambda: upkeep.retry(other.recipe(), other.workdir, client=threads),
+        )
+        for write_there in writers:
+            with pytest.raises(UserError, match="belongs to another work directory") as caught:
+                write_there()
+            assert caught.value.exit_code == 2
+            assert caught.value.where == f"{s3.url} at {s3.endpoint} (recipe: store.location)"
+            expected = f"work directory {first.workdir}, claimed by process {os.getpid()} on {socket.gethostname()}"
+            assert caught.value.found.startswith(f"{expected}, since 20")
+            assert "name another prefix in store.location" in caught.value.remedy
+        assert len(plan.plan(other.recipe(), other.workdir).steps) == 5  # reading is free
+        assert {(each.done, each.tasks) for each in upkeep.by_tile(work)} == {(2, 2)}
+        assert contents(first.storage) == before
+        assert first.run() == []
+
+
+def test_a_work_directory_is_known_wherever_it_is_moved(
+    s3: Any, tmp_path: Path, threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.inputs_in(tmp_path)
+    with small.in_place():
+        chain = Chain(tmp_path, Storage(s3.url, s3.endpoint), threads)
+        chain.run()
+        claimed = chain.storage.read(CLAIM)
+        chain.workdir = chain.workdir.rename(tmp_path / "moved")
+        monkeypatch.setattr(socket, "gethostname", lambda: "another-host")
+        assert chain.run() == []
+        assert upkeep.verify(Work(chain.recipe(), chain.workdir)).faults == []
+        assert chain.storage.read(CLAIM) == claimed
+
+
+def test_a_claim_outlives_a_process_that_was_killed(place: Storage, tmp_path: Path) -> None:
+    hold = (
+        "import sys; from pathlib import Path; from frostmap.pipeline.locks import held\n"
+        "from frostmap.pipeline.storage import Storage\n"
+        "with held(Path(sys.argv[1]), Storage(*sys.argv[2:])):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "first"), place.url, place.endpoint]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another run is at work"), held(tmp_path / "first", place):
+            pass
+        process.kill()
+    with pytest.raises(UserError, match=f"claimed by process {process.pid} on"), held(tmp_path / "second", place):
+        pass
+    with held(tmp_path / "first", place):
+        pass
+
+
+@pytest.mark.parametrize("s3", ["seaweedfs"], indirect=True)  # moto looks first and writes then
+def test_of_work_directories_that_claim_a_place_at_once_one_gets_it(place: Storage, tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(8)]
+
+    def got(folder: Path) -> bool:
+        try:
+            with held(folder, place):
+                return True
+        except UserError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(got, folders))
+    assert sum(won) == 1
+    assert [got(folder) for folder in folders] == won
+
+
+def test_a_claim_whose_answer_was_lost_is_known_as_our_own(
+    place: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Storage.create
+    monkeypatch.setattr(Storage, "create", lambda *given: create(*given) and create(*given))  # as if tried again
+    with held(tmp_path, place):
+        assert place.read(CLAIM)
+
+
+def test_a_place_written_in_another_way_is_the_same_place(place: Storage, tmp_path: Path) -> None:
+    with held(tmp_path / "first", place):
+        pass
+    for url in (f"{place.url}/", f"{place.url}//"):
+        with (
+            pytest.raises(UserError, match="belongs to another"),
+            held(tmp_path / "second", Storage(url, place.endpoint)),
+        ):
+            pass
+    with held(tmp_path / "second", Storage(f"{place.url}-2", place.endpoint)):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"identity": ""}', b"\xff"])
+def test_a_claim_that_cannot_be_read_is_nobodys_until_it_is_removed(
+    place: Storage, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / IDENTITY).write_text("")
+    place.write(CLAIM, content)
+    with pytest.raises(UserError, match="a claim that cannot be read"), held(tmp_path, place):
+        pass
+    place.delete([CLAIM])
+    with held(tmp_path, place):
+        pass
+
+
+def test_a_copy_is_another_work_directory_until_it_gets_the_identity(place: Storage, tmp_path: Path) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    with held(first, place):
+        pass
+    with pytest.raises(UserError, match=f"copy its file '{IDENTITY}'"), held(copy, place):
+        pass
+    shutil.copy(first / IDENTITY, copy)
+    with held(copy, place):
+        pass
 
 
 # ---- keys -----------------------------------------------------------------------------------------------------------
@@ -508,7 +660,7 @@ def test_no_key_is_kept_logged_or_sent(s3: Any, tmp_path: Path, threads: Client,
         assert products.cube is not None
         writes = cubes.write_tasks(storage, "multiply/2010", products.cube, (small.TIMES,), products.tasks, pixels=4)
     kept = contents(storage)
-    assert {key.split("/")[1] for key in kept if key.startswith("ledger/")} == {"chunks", "layouts"}
+    assert {key.split("/")[1] for key in kept if key.startswith("ledger/")} == {"chunks", "claim.json", "layouts"}
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert chain.workdir / "provenance.json" in files
     for content in [*kept.values(), *(path.read_bytes() for path in files)]:

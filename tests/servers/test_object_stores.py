@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import obstore
@@ -46,6 +47,25 @@ def test_an_object_is_not_created_twice(s3: Any) -> None:
     with pytest.raises(AlreadyExistsError):
         obstore.put(store, "lock", b"second", mode="create")
     assert obstore.get(store, "lock").bytes() == b"first"
+
+
+@pytest.mark.parametrize("s3", ["seaweedfs"], indirect=True)  # moto looks first and writes then
+def test_of_several_that_create_an_object_at_once_one_does(s3: Any) -> None:
+    store = opened(s3)
+
+    def create(number: int) -> bool:
+        try:
+            obstore.put(store, "lock", str(number).encode(), mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    for _ in range(10):
+        with ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(create, range(8)))
+        assert sum(made) == 1
+        assert obstore.get(store, "lock").bytes() == str(made.index(True)).encode()
+        obstore.delete(store, "lock")
 
 
 def test_the_address_is_the_place(s3: Any) -> None:

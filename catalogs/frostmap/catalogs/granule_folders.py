@@ -21,17 +21,10 @@ def search_folder(folder: Path, wanted: Wanted) -> list[Granule]:
     the same name the one whose path sorts first counts. Folders that are linked twice or in a circle are read once.
     A `CatalogError` is raised for a folder that is not there or may not be read.
     """
-    if not folder.is_dir():
-        raise CatalogError(
-            "no folder of granules",
-            where=folder,
-            found="a file" if folder.exists() else "nothing there",
-            remedy="correct the path in the recipe",
-        )
     keys = {band.asset for band in wanted.collection.bands}
     hdf: dict[str, Path] = {}
     bands: dict[str, dict[str, Path]] = {}
-    for path in sorted(_files(folder)):
+    for path in sorted(files_below(folder)):
         match = _GEOTIFF.fullmatch(path.name)
         stem = match["granule"] if match else path.name.removesuffix(".hdf") if path.suffix == ".hdf" else ""
         name = said_by(stem)
@@ -52,8 +45,18 @@ def _granule(stem: str, hdf: Path | None, bands: dict[str, Path]) -> Granule:
     return Granule(stem, *name, str(hdf) if hdf else None, hrefs, sizes)
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder; unfinished downloads end in ``.part`` and are no granules."""
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the HDF files and GeoTIFFs below a folder; unfinished downloads end in ``.part`` and are none.
+
+    A `CatalogError` is raised for a folder that is not there or may not be read.
+    """
+    if not folder.is_dir():
+        raise CatalogError(
+            "no folder of granules",
+            where=folder,
+            found="a file" if folder.exists() else "nothing there",
+            remedy="correct the path in the recipe",
+        )
     visited: set[tuple[int, int]] = set()
     for where, folders, files in os.walk(folder, followlinks=True, onerror=_unreadable):
         status = Path(where).stat()

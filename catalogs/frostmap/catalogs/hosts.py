@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
 from frostmap.catalogs.errors import CatalogError
 
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -94,6 +97,41 @@ class HostRule:
     def allowing(self, *hosts: str) -> HostRule:
         """Return a rule that allows more hosts."""
         return HostRule(self.allowed | frozenset(hosts))
+
+
+def guarded_pools(rule: HostRule) -> dict[str, type[HTTPConnectionPool]]:
+    """Return kinds of connections, for urllib3's ``PoolManager.pool_classes_by_scheme``, that check where they lead.
+
+    A name may resolve to a public address when it is checked and to a private one when it is connected to, so the
+    address that was reached is checked before a byte is sent. A proxy's own address is the user's choice, and what it
+    connects to cannot be seen.
+    """
+
+    def checked(connection: HTTPConnection, reached: socket.socket, scheme: str) -> socket.socket:
+        host = f"[{connection.host}]" if ":" in connection.host else connection.host
+        try:
+            if connection.proxy is None:
+                rule.check_peer(f"{scheme}://{host}:{connection.port}/", str(reached.getpeername()[0]))
+        except (CatalogError, OSError):
+            reached.close()
+            raise
+        return reached
+
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(self, super()._new_conn(), "http")
+
+    class Encrypted(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return checked(self, super()._new_conn(), "https")
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class EncryptedPool(HTTPSConnectionPool):
+        ConnectionCls = Encrypted
+
+    return {"http": PlainPool, "https": EncryptedPool}
 
 
 def is_public(address: str) -> bool:

@@ -16,8 +16,9 @@ _COLUMNS = ("id", "assets", "created")
 def search_table(path: Path, wanted: Wanted) -> list[Granule]:
     """Find the granules of some tiles and days in a Parquet file of items, or in a folder of such files.
 
-    Only the needed columns and days are read: ids begin with the product and the day, so their order is the days'. A
-    `CatalogError` is raised where the file is no table of items, or pyarrow is not installed.
+    Only the needed columns and days are read: ids begin with the product and the day, so their order is the days'.
+    Relative links start where the file is, or at the folder of files. A `CatalogError` is raised where the file is no
+    table of items, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -29,6 +30,7 @@ def search_table(path: Path, wanted: Wanted) -> list[Granule]:
     product = wanted.collection.product
     after = f"{product}.A{wanted.start:%Y%j}"
     before = f"{product}.A{wanted.end + dt.timedelta(1):%Y%j}"
+    base = str(path / "items") if path.is_dir() else str(path)  # as of a document in the folder
     try:
         table = tables.dataset(path, format="parquet")
         missing = {"id", "assets"} - set(table.schema.names)
@@ -44,7 +46,7 @@ def search_table(path: Path, wanted: Wanted) -> list[Granule]:
             columns=[name for name in _COLUMNS if name in table.schema.names],
             filter=(ids >= after) & (ids < before),
         )
-        found = [granule_of(_item(row), str(path), wanted, Files()) for batch in rows for row in batch.to_pylist()]
+        found = [granule_of(_item(row), base, wanted, Files()) for batch in rows for row in batch.to_pylist()]
     except (OSError, pa.ArrowException) as error:
         raise CatalogError("a table of items cannot be read", where=path, found=str(error)[:300]) from error
     return newest(granule for granule in found if granule is not None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection as Several
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias, get_args
@@ -11,11 +13,12 @@ from urllib.parse import urlsplit
 
 from frostmap.catalogs import elevation, granules
 from frostmap.catalogs.collections import Collection
-from frostmap.catalogs.elevation import ElevationTile
+from frostmap.catalogs.elevation import Corner, ElevationTile
 from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.granule_folders import search_folder
 from frostmap.catalogs.granule_names import Granule, wanted
 from frostmap.catalogs.grids import Bounds, Tile
+from frostmap.catalogs.hosts import without_query
 from frostmap.catalogs.item_tables import search_table
 from frostmap.catalogs.stac_apis import Dialect
 
@@ -77,13 +80,11 @@ class StacSource:
 class FolderSource:
     """A folder of granules, without a catalogue."""
 
+    name: str
+    """What it is called."""
+
     folder: Path
     """It, and all below it."""
-
-    @property
-    def name(self) -> str:
-        """The folder's name."""
-        return self.folder.name
 
     def search(
         self, collection: Collection, tiles: Iterable[Tile | str], start: dt.date, end: dt.date
@@ -96,13 +97,11 @@ class FolderSource:
 class TableSource:
     """A table of STAC items: a Parquet file, or a folder of them."""
 
+    name: str
+    """What it is called."""
+
     path: Path
     """It."""
-
-    @property
-    def name(self) -> str:
-        """The file's or folder's name."""
-        return self.path.name
 
     def search(
         self, collection: Collection, tiles: Iterable[Tile | str], start: dt.date, end: dt.date
@@ -129,16 +128,24 @@ def open_source(kind: Kind, address: str | Path = "", *, allow_hosts: Iterable[s
     >>> open_source("planetary-computer").name
     'planetary-computer'
     """
-    if kind not in get_args(Kind):
-        raise CatalogError("no such kind of source", found=repr(kind), wanted="one of " + ", ".join(get_args(Kind)))
-    text = str(address) or ROOTS.get(kind, "")
-    if not text:
-        raise CatalogError(f"a source of kind {kind} needs an address", wanted="a path or a URL")
-    if kind == "folder":
-        return FolderSource(Path(text).absolute())
-    if kind == "parquet":
-        return TableSource(Path(text).absolute())
-    return StacSource(kind if kind in ROOTS else _name(text), text, _DIALECTS[kind], frozenset(allow_hosts))
+    (source,) = open_sources([(kind, address)], allow_hosts=allow_hosts)
+    return source
+
+
+def open_sources(given: Iterable[tuple[Kind, str | Path]], *, allow_hosts: Iterable[str] = ()) -> list[Source]:
+    """Return several sources, in their order, with names that tell them apart.
+
+    A source is called after its host or its folder. Where two would be called alike, they are told by their kinds or,
+    if these are alike too, by as much of their paths as it takes; the same source has the same name each time.
+
+    Examples
+    --------
+    >>> [source.name for source in open_sources([("folder", "/a/granules"), ("folder", "/b/granules")])]
+    ['a/granules', 'b/granules']
+    """
+    places = [(kind, _address(kind, str(address))) for kind, address in given]
+    names, hosts = _told_apart(places), frozenset(allow_hosts)
+    return [_opened(kind, address, names[kind, address], hosts) for kind, address in places]
 
 
 def search_elevation(source: Source, bbox: Bounds) -> list[ElevationTile]:
@@ -147,7 +154,8 @@ def search_elevation(source: Source, bbox: Bounds) -> list[ElevationTile]:
     Parameters
     ----------
     source
-        A STAC catalogue or API that has ``cop-dem-glo-90``; a `CatalogError` for other kinds.
+        A STAC catalogue or API that has ``cop-dem-glo-90``, or a folder of its GeoTIFFs under their own names; a
+        `CatalogError` for other kinds.
     bbox
         West, south, east, north [°].
 
@@ -156,21 +164,101 @@ def search_elevation(source: Source, bbox: Bounds) -> list[ElevationTile]:
     list of ElevationTile
         In order of their names. Square degrees without land have none.
     """
-    if not isinstance(source, StacSource):
+    if isinstance(source, StacSource):
+        found = elevation.search_tiles(source.address, bbox, source.allow_hosts)
+    elif isinstance(source, FolderSource):
+        found = elevation.search_folder(source.folder, bbox)
+    else:
         raise CatalogError(
-            "elevation is looked for in STAC catalogues only",
+            "elevation is looked for in STAC catalogues and folders only",
             where=source.name,
-            wanted="a source of kind planetary-computer or stac",
+            wanted="a source of kind planetary-computer, stac or folder",
         )
-    return elevation.search_tiles(source.address, bbox, source.allow_hosts)
+    return [tile._replace(source=source.name) for tile in found]
 
 
-def _name(address: str) -> str:
-    """Return what a catalogue is called: its host, or its folder."""
+def find_elevation(sources: Iterable[Source], corners: Several[Corner]) -> list[ElevationTile]:
+    """Find the tiles of some square degrees: in the first source, and in the others those that all before them lack.
+
+    Parameters
+    ----------
+    sources
+        In order of preference. Each that is asked must answer: a `CatalogError` names the one that does not.
+    corners
+        South and west edges of the square degrees [°].
+
+    Returns
+    -------
+    list of ElevationTile
+        In order of their names; each says which source it is from.
+    """
+    found: dict[Corner, ElevationTile] = {}
+    for source in sources:
+        left = set(corners) - found.keys()
+        if not left:
+            break
+        souths, wests = zip(*left, strict=True)
+        try:
+            tiles = search_elevation(source, (min(wests), min(souths), max(wests) + 1, max(souths) + 1))
+        except CatalogError as error:
+            raise CatalogError(
+                f"the source {source.name} cannot be searched for elevation: {error.what}",
+                where=error.where,
+                found=error.found,
+                wanted=error.wanted,
+                remedy=error.remedy or "correct sources.elevation in the recipe",
+            ) from error
+        found |= {tile.corner: tile for tile in tiles if tile.corner in left}
+    return sorted(found.values())
+
+
+def _address(kind: str, given: str) -> str:
+    """Return where a source is: a URL or, of folders and tables, an absolute path."""
+    if kind not in get_args(Kind):
+        raise CatalogError("no such kind of source", found=repr(kind), wanted="one of " + ", ".join(get_args(Kind)))
+    text = given or ROOTS.get(kind, "")
+    if not text:
+        raise CatalogError(f"a source of kind {kind} needs an address", wanted="a path or a URL")
+    return str(Path(text).absolute()) if kind in ("folder", "parquet") else text
+
+
+def _opened(kind: Kind, address: str, name: str, allow_hosts: frozenset[str]) -> Source:
+    if kind == "folder":
+        return FolderSource(name, Path(address))
+    if kind == "parquet":
+        return TableSource(name, Path(address))
+    return StacSource(name, address, _DIALECTS[kind], allow_hosts)
+
+
+def _told_apart(places: Sequence[tuple[Kind, str]]) -> dict[tuple[Kind, str], str]:
+    """Return a name for each kind and address, the shortest that no other has."""
+    names = {place: _names(*place) for place in dict.fromkeys(places)}
+    shown = dict.fromkeys(names, 0)
+    while True:
+        found = {place: names[place][shown[place]] for place in names}
+        alike = [place for place in names if Counter(found.values())[found[place]] > 1]
+        longer = [place for place in alike if shown[place] + 1 < len(names[place])]
+        if not longer:  # what is still alike differs in what may not be shown, the query of an address
+            numbers = {place: number for number, place in enumerate(alike, 1)}
+            return {place: f"{name} {numbers[place]}" if place in numbers else name for place, name in found.items()}
+        for place in longer:
+            shown[place] += 1
+
+
+def _names(kind: Kind, address: str) -> list[str]:
+    """Return what a source may be called, the shortest first."""
     if "://" in address and not address.startswith("file:"):
-        return urlsplit(address).netloc.rpartition("@")[2]
-    path = Path(urlsplit(address).path if address.startswith("file:") else address).absolute()
-    return path.parent.name if path.suffix == ".json" else path.name
+        whole = without_query(address).partition("://")[2].rstrip("/")
+        ends = [whole.partition("/")[0]]
+    else:
+        path = Path(urlsplit(address).path if address.startswith("file:") else address).absolute()
+        if path.suffix == ".json" and kind not in ("folder", "parquet"):
+            path = path.parent
+        whole = str(path)
+        ends = ["/".join(path.parts[start:]) for start in range(len(path.parts) - 1, 0, -1)] or [whole]
+    if kind in ROOTS:
+        return [kind, *(f"{kind} at {end}" for end in [*ends, whole])]
+    return [ends[0], f"{ends[0]} ({kind})", *ends[1:], whole, f"{whole} ({kind})"]
 
 
 def _named(found: list[Granule], source: str) -> list[Granule]:

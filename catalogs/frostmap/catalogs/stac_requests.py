@@ -20,11 +20,12 @@ from urllib.parse import unquote, urljoin, urlsplit
 import requests
 from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
+from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InvalidHeader
 from urllib3.util import Retry
 
 from frostmap.catalogs.errors import CatalogError
-from frostmap.catalogs.hosts import HostRule, without_query
+from frostmap.catalogs.hosts import HostRule, guarded_pools, without_query
 
 Json: TypeAlias = dict[str, Any]
 
@@ -69,8 +70,16 @@ class _Again(Exception):
         self.failure, self.wait_s = failure, wait_s
 
 
+class _GuardedAdapter(HTTPAdapter):
+    """Connects only to where the rule lets it: names are resolved once more after they were checked."""
+
+    def __init__(self, rule: HostRule) -> None:
+        super().__init__()
+        self.poolmanager.pool_classes_by_scheme = guarded_pools(rule)
+
+
 class GuardedIO(StacApiIO):
-    """What sends every request of a search: each address is checked, also those of redirects.
+    """What sends every request of a search: each address is checked, also those of redirects and of connections.
 
     Raises `CatalogError` for an address that may not be asked, `RequestFailed` for an answer that did not come.
     """
@@ -80,6 +89,8 @@ class GuardedIO(StacApiIO):
         self.rule = rule
         self.session.auth = _no_credentials  # or requests would send those that it finds in ~/.netrc
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, _GuardedAdapter(rule))
 
     def read_text(self, source: Any, *_: Any, **__: Any) -> str:
         """Return the document at a web address; never one of this machine."""

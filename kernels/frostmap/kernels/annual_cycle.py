@@ -81,6 +81,10 @@ def fit_annual_cycle(
     observations : (y, x) int16
         Valid observations.
 
+    See Also
+    --------
+    fit_annual_cycle_and_spread : also returns how far observations are from the cycle.
+
     Notes
     -----
     A pixel's result depends on its own series only. Loops run over pixels outermost, on a copy of each series.
@@ -98,6 +102,40 @@ def fit_annual_cycle(
     >>> np.abs(coefficients[:, 0, 0] - [1.0, -12.0, -3.0, 0.5, 0.0]).max() < 1e-4, int(observations[0, 0])
     (np.True_, 365)
     """
+    coefficients, observations, _ = fit_annual_cycle_and_spread(temperature, basis, minimum_observations)
+    return coefficients, observations
+
+
+def fit_annual_cycle_and_spread(
+    temperature: NDArray[np.float32], basis: NDArray[np.float64], minimum_observations: int = 30
+) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]:
+    """Fit an annual cycle as `fit_annual_cycle` does, and say how far observations are from it.
+
+    Parameters
+    ----------
+    temperature, basis, minimum_observations
+        See `fit_annual_cycle`.
+
+    Returns
+    -------
+    coefficients : (functions, y, x) float32
+        See `fit_annual_cycle` [°C].
+    observations : (y, x) int16
+        Valid observations.
+    spread : (y, x) float32
+        Robust standard deviation of the residuals [K], the s of Huber's weights: 1.4826 times the median of the
+        absolute residuals of the third fit, at the latest, and at least `SMALLEST_SPREAD`. NaN where nothing was
+        fitted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> basis = harmonic_basis(np.arange(365))
+    >>> noise = np.random.default_rng(0).normal(0.0, 3.0, 365)
+    >>> series = (basis @ [1.0, -12.0, -3.0, 0.5, 0.0] + noise).astype(np.float32).reshape(365, 1, 1)
+    >>> bool(abs(fit_annual_cycle_and_spread(series, basis)[2][0, 0] - 3.0) < 0.4)
+    True
+    """
     if temperature.ndim != 3 or temperature.dtype != np.float32:
         raise ValueError(
             f"temperature is {temperature.dtype} of shape {temperature.shape}; wanted float32 (time, y, x)"
@@ -108,22 +146,24 @@ def fit_annual_cycle(
     functions = basis.shape[1]
     if minimum_observations < functions:
         raise ValueError(f"minimum_observations is {minimum_observations}; {functions} functions need at least as many")
-    coefficients, observations = _fit_annual_cycle(
+    coefficients, observations, spread = _fit_annual_cycle(
         np.ascontiguousarray(temperature).reshape(days, height * width),
         np.ascontiguousarray(basis, np.float64),
         minimum_observations,
     )
-    return coefficients.reshape(functions, height, width), observations.reshape(height, width)
+    shape = (height, width)
+    return coefficients.reshape(functions, *shape), observations.reshape(shape), spread.reshape(shape)
 
 
 @njit(nogil=True, fastmath={"contract"})
 def _fit_annual_cycle(
     temperature: NDArray[np.float32], basis: NDArray[np.float64], minimum_observations: int
-) -> tuple[NDArray[np.float32], NDArray[np.int16]]:
+) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]:
     days, pixels = temperature.shape
     functions = basis.shape[1]
     coefficients = np.full((functions, pixels), np.float32(np.nan))
     observations = np.zeros(pixels, np.int16)
+    spreads = np.full(pixels, np.float32(np.nan))
 
     # The upper triangle of each day's outer product, so that a normal matrix is one weighted sum of rows.
     entries = functions * (functions + 1) // 2
@@ -180,7 +220,7 @@ def _fit_annual_cycle(
                         matrix[k] += w * products[t, k]
                     for i in range(functions):
                         right[i] += wT * basis[t, i]
-                solved = _solve(matrix, right, factor, solution, SMALLEST_PIVOT * n)
+                solved = solve_normal_equations(matrix, right, factor, solution, SMALLEST_PIVOT * n)
                 if not solved:
                     break
                 change = 0.0
@@ -197,18 +237,19 @@ def _fit_annual_cycle(
                 if iteration < _SPREAD_ITERATIONS:
                     for m in range(n):
                         ranked[m] = residual[m]
-                    spread = max(SMALLEST_SPREAD, _MAD * _median(ranked, n))
+                    spread = max(SMALLEST_SPREAD, _MAD * median_of_first(ranked, n))
                 cutoff = HUBER * spread
                 for m in range(n):
                     weight[m] = 1.0 if residual[m] <= cutoff else cutoff / residual[m]
             if solved:
                 for i in range(functions):
                     coefficients[i, first + g] = solution[i]
-    return coefficients, observations
+                spreads[first + g] = spread
+    return coefficients, observations, spreads
 
 
 @njit(nogil=True)
-def _median(values: NDArray[np.float64], n: int) -> float:
+def median_of_first(values: NDArray[np.float64], n: int) -> float:
     """Return the median of the first n values, which it reorders; Hoare's selection, as np.median compiles slowly."""
     middle = n // 2
     low, high = 0, n - 1
@@ -240,7 +281,7 @@ def _median(values: NDArray[np.float64], n: int) -> float:
 
 
 @njit(nogil=True, fastmath={"contract"})
-def _solve(
+def solve_normal_equations(
     matrix: NDArray[np.float64],
     right: NDArray[np.float64],
     factor: NDArray[np.float64],

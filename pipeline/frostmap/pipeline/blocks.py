@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,10 +42,26 @@ class Task:
     name: str
     """Unique within its step; also of its record."""
     result: Delayed
-    """A `Result`."""
+    """A `Result`, or a `Stream` where that would be too large to hold."""
     parts: tuple[Part, ...]
     cause: str = ""
     """Digest of what it alone depends on, beside what its whole step does."""
+
+
+Pieces = Generator[tuple[Part, npt.NDArray[np.generic]], None, Any]
+"""Arrays of whole chunks, one after the other; what it returns in the end are the notes."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A result that is made and written piece by piece, where it is written."""
+
+    function: Callable[..., Pieces]
+    arguments: tuple[Any, ...]
+
+    def pieces(self) -> Pieces:
+        """Make the pieces."""
+        return self.function(*self.arguments)
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,9 @@ def map_windows(
     sizes: Mapping[str, int],
     *,
     block: int,
-    halo: int = 0,
+    halo: int | tuple[int, int] = 0,
+    days: int | None = None,
+    overpasses: bool = False,
     wanted: npt.NDArray[np.bool_] | None = None,
     note: Callable[..., Any] | None = None,
 ) -> Lazy:
@@ -84,59 +102,92 @@ def map_windows(
     block
         Pixels along y and x that a task is responsible for.
     halo
-        Pixels around a block that the function sees too; clipped at the cube's edge, cut off from its result.
+        Pixels around a block that the function sees too, along y and x where they differ; clipped at the cube's edge,
+        cut off from its result.
+    days
+        Most days that a task sees and makes of cubes and variables that have days; all of them if left out.
+    overpasses
+        Whether each overpass has tasks of its own, which see and make only that one.
     wanted
         (y, x) bool: blocks without any wanted pixel are not computed and hold the fill values.
     note
-        What to note of a block, as plain data, from its arrays and, as `wanted`, its wanted pixels.
+        What to note of a block, as plain data: called with all arrays that `function` returned, with the block's
+        wanted pixels as `wanted`, and with its place in the cube as `at`, a slice for each dimension that is cut.
 
     Returns
     -------
     The cube as Dask arrays, one chunk a block; and its tasks, one a block that has a wanted pixel.
     """
-    height, width = cubes[0].sizes["y"], cubes[0].sizes["x"]
-    tops, lefts = range(0, height, block), range(0, width, block)
+    lengths = dict(sizes) | {"y": cubes[0].sizes["y"], "x": cubes[0].sizes["x"]}
+    steps = {"y": block, "x": block} | ({"time": days} if days else {}) | ({"overpass": 1} if overpasses else {})
+    margin = dict(zip("yx", halo if isinstance(halo, tuple) else (halo, halo), strict=True))
     names = tuple(variable.name for variable in writes)
     call = delayed(_call, pure=False, traverse=False)
-
     tasks: list[Task] = []
-    pieces: dict[str, list[list[da.Array]]] = {name: [[] for _ in tops] for name in names}
-    for (row, top), left in itertools.product(enumerate(tops), lefts):
-        bottom, right = min(top + block, height), min(left + block, width)
-        own_wanted = np.ones((bottom - top, right - left), bool) if wanted is None else wanted[top:bottom, left:right]
-        window = {
-            "y": slice(max(top - halo, 0), min(bottom + halo, height)),
-            "x": slice(max(left - halo, 0), min(right + halo, width)),
-        }
-        inner = (
-            slice(top - window["y"].start, bottom - window["y"].start),
-            slice(left - window["x"].start, right - window["x"].start),
-        )
-        noting = partial(note, wanted=own_wanted) if note is not None else None
-        windows = [cube.isel(window) for cube in cubes]
-        task = call(function, windows, names, inner, noting) if own_wanted.any() else None
-        if task is not None:
-            own = {"y": slice(top, bottom), "x": slice(left, right)}
+    pieces: dict[str, dict[tuple[int, ...], da.Array]] = {name: {} for name in names}
+    for own in _cut(lengths, steps):
+        rows, cols = own["y"], own["x"]
+        height, width = rows.stop - rows.start, cols.stop - cols.start
+        own_wanted = np.ones((height, width), bool) if wanted is None else wanted[rows, cols]
+        task = None
+        if own_wanted.any():
+            around = {
+                dim: slice(max(own[dim].start - margin[dim], 0), min(own[dim].stop + margin[dim], lengths[dim]))
+                for dim in "yx"
+            }
+            inner = tuple(slice(own[dim].start - around[dim].start, own[dim].stop - around[dim].start) for dim in "yx")
+            windows = [cube.isel(own | around, missing_dims="ignore") for cube in cubes]
+            noting = partial(note, wanted=own_wanted, at=own) if note is not None else None
+            task = call(function, windows, names, inner, noting)
             regions = {v.name: tuple(own.get(dim, slice(None)) for dim in v.dims) for v in writes}
-            place = f"y{top:05d}-x{left:05d}"
-            tasks.append(Task(place, task, tuple(Part(name, name, regions[name]) for name in names)))
+            tasks.append(Task(_place(own), task, tuple(Part(name, name, regions[name]) for name in names)))
         for variable in writes:
-            lengths = dict(sizes) | {"y": bottom - top, "x": right - left}
-            shape = tuple(lengths[dim] for dim in variable.dims)
-            piece = (
+            shape = tuple(own[dim].stop - own[dim].start if dim in own else lengths[dim] for dim in variable.dims)
+            pieces[variable.name][tuple(own[dim].start if dim in own else 0 for dim in variable.dims)] = (
                 da.full(shape, variable.fill_value, dtype=variable.dtype, chunks=shape)
                 if task is None
                 else da.from_delayed(task[variable.name], shape, dtype=np.dtype(variable.dtype))
             )
-            pieces[variable.name][row].append(piece)
+    joined = {v.name: (v.dims, joined_pieces(pieces[v.name]), v.attrs) for v in writes}
+    return Lazy(xr.Dataset(joined), tuple(tasks))
 
-    def joined(variable: Variable) -> da.Array:
-        y, x = variable.dims.index("y"), variable.dims.index("x")
-        rows = [da.concatenate(row, axis=x) for row in pieces[variable.name]]
-        whole: da.Array = da.concatenate(rows, axis=y)
-        return whole
 
-    return Lazy(xr.Dataset({v.name: (v.dims, joined(v), v.attrs) for v in writes}), tuple(tasks))
+def _cut(lengths: Mapping[str, int], steps: Mapping[str, int]) -> Iterator[dict[str, slice]]:
+    """Yield the blocks of a cube that is cut along some dimensions, rows and columns last.
+
+    >>> [(block["x"].start, block["x"].stop) for block in _cut({"y": 1, "x": 5}, {"y": 1, "x": 3})]
+    [(0, 3), (3, 5)]
+    """
+    dims = sorted(steps, key=["time", "overpass", "y", "x"].index)
+    spans = [
+        [slice(at, min(at + steps[dim], lengths[dim])) for at in range(0, lengths[dim], steps[dim])] for dim in dims
+    ]
+    for block in itertools.product(*spans):
+        yield dict(zip(dims, block, strict=True))
+
+
+def _place(own: Mapping[str, slice]) -> str:
+    """Return the name of a block, unique within its cube.
+
+    >>> _place({"y": slice(0, 100), "x": slice(200, 300)})
+    'y00000-x00200'
+    """
+    letters = {"time": "t", "overpass": "o", "y": "y", "x": "x"}
+    widths = {"time": 3, "overpass": 1, "y": 5, "x": 5}
+    return "-".join(f"{letters[dim]}{part.start:0{widths[dim]}d}" for dim, part in own.items())
+
+
+def joined_pieces(pieces: Mapping[tuple[int, ...], da.Array]) -> da.Array:
+    """Return the array whose pieces begin at the given places."""
+    starts = [sorted(set(axis)) for axis in zip(*pieces, strict=True)]
+
+    def nested(place: tuple[int, ...]) -> Any:
+        if len(place) == len(starts):
+            return pieces[place]
+        return [nested((*place, start)) for start in starts[len(place)]]
+
+    whole: da.Array = da.block(nested(()))
+    return whole
 
 
 def _call(
@@ -147,5 +198,6 @@ def _call(
     note: Callable[[Block], Any] | None,
 ) -> Result:
     result = function(*(window.load() for window in windows))
-    block: Block = {name: np.ascontiguousarray(result[name][..., *inner]) for name in names}
-    return {**block} if note is None else {**block, NOTES: note(block)}
+    block: Block = {name: np.ascontiguousarray(array[..., *inner]) for name, array in result.items()}
+    made: Block = {name: block[name] for name in names}
+    return {**made} if note is None else {**made, NOTES: note(block)}

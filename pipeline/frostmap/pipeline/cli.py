@@ -150,6 +150,10 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
     memory = summary["memory_per_worker_bytes"]
     session.say(f"workers  {summary['workers']} with {decimal(memory)} each")
     _show_completeness(session, summary, recipe_file)
+    if cells := summary["elevation_cells"]:
+        found = ", ".join(f"{number:,} from {name}" for name, number in cells["found_in"].items())
+        missing = f"; in no catalogue: {', '.join(cells['missing'])}" if cells["missing"] else ""
+        session.say(f"cells    of elevation, {cells['expected']:,} wanted: {found}{missing}")
     table = Table(Column("step", no_wrap=True), "what", "why", box=box.SIMPLE)
     for heading in ("chunks", "bytes", "memory a worker"):
         table.add_column(heading, justify="right")
@@ -495,6 +499,39 @@ def retry_granules(workdir: WorkdirArgument, scheduler: SchedulerOption = None, 
         session.say(f"go on with: frostmap run {workdir / RECIPE_COPY}")
 
 
+# ---- evaluate -----------------------------------------------------------------------------------------------------
+
+
+@app.command("evaluate")
+def evaluate_chain(
+    data: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Real data; what is not there is left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="What is written, Markdown.")] = Path("evaluation.md"),
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="One set of data; may be repeated.")] = None,
+) -> None:
+    """Tell how good gap filling, daily means and degree days are, on real and simulated data."""
+    with Session() as session:
+        from frostmap.pipeline.evaluation import TITLES, document, evaluate
+        from frostmap.pipeline.run import Event
+
+        unknown = sorted(set(only or ()) - set(TITLES))
+        if unknown:
+            raise UserError("no such set of data", where=f"--only {unknown[0]}", wanted=", ".join(TITLES))
+        for folder, option in ((data, "--data"), (out.parent, "--out")):
+            if folder is not None and not folder.is_dir():
+                raise UserError("no such folder", where=f"{option} {folder}", wanted="a folder that exists")
+        names, found = only or list(TITLES), []
+        with session.progress(len(names)) as report:
+            for name in names:
+                report(Event("started", name, TITLES[name]))
+                began = time.monotonic()
+                found.append(evaluate(name, data))
+                report(Event("finished", name, TITLES[name], seconds=time.monotonic() - began))
+        _replace(out, document(found))
+        session.say(f"wrote {out}")
+
+
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 
@@ -548,6 +585,7 @@ def _demo_recipe(simulation: Simulation, small: bool, archive: Path | None = Non
                 "title": "A small part of a simulated plateau",
                 "region.tiles": simulation.tiles,
                 "region.pixels_per_tile": simulation.pixels_per_tile,
+                "gap_filling.analogues": 50,
                 "transfer.samples": 300,
                 "transfer.trees": 100,
             },

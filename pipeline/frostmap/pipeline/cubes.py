@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Pieces, Result, Stream, Task
 from frostmap.pipeline.schema import OVERPASSES, Variable
 from frostmap.pipeline.storage import CUBE, Storage, digest_of
 
@@ -200,25 +200,41 @@ def _starts(lengths: tuple[int, ...]) -> list[int]:
 
 
 def _write(
-    storage: Storage, group: str, task: str, causes: dict[str, str], result: Result, parts: Sequence[Part]
+    storage: Storage, group: str, task: str, causes: dict[str, str], result: Result | Stream, parts: Sequence[Part]
 ) -> ledger.ChunkRecord:
     objects: ledger.Objects = {}
+    size, notes = 0, None
 
     def encoded() -> Iterator[tuple[str, bytes | None]]:
-        for part in parts:
-            array = zarr.open_array(storage.zarr_store(), path=f"{group}/{part.variable}", mode="r")
-            for key, content in _encoded(array, part.region, result[part.key]):
+        nonlocal size, notes
+        arrays: dict[str, zarr.Array[Any]] = {}
+        pieces = result.pieces() if isinstance(result, Stream) else _whole(result, parts)
+        while True:
+            try:
+                part, block = next(pieces)
+            except StopIteration as end:
+                notes = end.value
+                return
+            if part.variable not in arrays:
+                arrays[part.variable] = zarr.open_array(storage.zarr_store(), path=f"{group}/{part.variable}", mode="r")
+            size += block.nbytes
+            for key, content in _encoded(arrays[part.variable], part.region, block):
                 if content is not None:
                     objects[key] = len(content), digest_of(content)
                 yield f"{CUBE}/{key}", content
 
     tags = storage.write_all(encoded())
-    notes, failed = result.get(NOTES), int(result.get(FAILED, 0))
-    size = sum(result[part.key].nbytes for part in parts)
+    failed = 0 if isinstance(result, Stream) else int(result.get(FAILED, 0))
     tags = {key.removeprefix(f"{CUBE}/"): tag for key, tag in tags.items()}
     record = ledger.ChunkRecord(task, causes, objects, notes, failed, size, ledger.now(), tags=tags)
     ledger.write_chunk(storage, group, record)
     return record
+
+
+def _whole(result: Result, parts: Sequence[Part]) -> Pieces:
+    for part in parts:
+        yield part, result[part.key]
+    return result.get(NOTES)
 
 
 def _encoded(

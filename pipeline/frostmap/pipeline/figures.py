@@ -31,8 +31,8 @@ from frostmap.kernels.frost_number import (
     SEASONALLY_FROZEN,
 )
 from frostmap.pipeline import schema
+from frostmap.pipeline.completeness import sources_asked
 from frostmap.pipeline.map_sheets import INK, NO_VALUE_COLOUR, MapSheet, map_sheet
-from frostmap.pipeline.plan import sources_asked
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Epoch
 from frostmap.pipeline.stage import all_years
@@ -455,38 +455,82 @@ def observed_days(work: Work, sheet: MapSheet) -> Figure | None:
 
 
 def gap_filling(work: Work, sheet: MapSheet) -> Figure | None:
-    """Draw one day before and after the gaps are filled, and how each pixel came to its value."""
+    """Draw one day before and after the gaps are filled, how sure each value is, and what the sky was."""
     year = str(max(list(work.recipe.epochs.named().values())[-1].years))
-    raw = _group(work, f"ingest/{year}", "lst")
-    filled = _group(work, f"gap_filling/{year}", "lst", "fill_flag")
-    if raw is None or filled is None:
+    kept = _group(work, f"observations/{year}", "lst")
+    filled = _group(work, f"gap_filling/{year}", "lst", "sigma", "fill_flag")
+    if kept is None or filled is None:
         return None
     overpass = schema.OVERPASSES.index("terra_day")
-    day = _half_clouded_day(raw["lst"][:, overpass], sheet)
-    before, after = (_celsius(cube["lst"][day, overpass].to_numpy()) for cube in (raw, filled))
+    day = _half_clouded_day(kept["lst"][:, overpass], sheet)
+    before, after = (_celsius(cube["lst"][day, overpass].to_numpy()) for cube in (kept, filled))
     flag = filled["fill_flag"][day, overpass].to_numpy()
-    date = str(raw["time"].to_numpy()[day])[:10]
+    sigma = filled["sigma"][day, overpass].to_numpy().astype(np.float32)
+    date = str(kept["time"].to_numpy()[day])[:10]
     title = f"Land surface temperature of one overpass, {date}"
-    figure, panels = _map_figure(work, sheet, title, 3, bars=1, legend_rows=1)
+    figure, panels = _map_figure(work, sheet, title, 4, columns=2, bars=2, legend_rows=2)
     norm = _robust([after], sheet)
     observed = np.isfinite(before[sheet.inside]).mean()
     for axes, values, text in (
-        (panels[0], before, f"Terra, day, as delivered: {100 * observed:.0f} % observed"),
+        (panels[0], before, f"Terra, day, as kept: {100 * observed:.0f} % observed"),
         (panels[1], after, "the same overpass with its gaps filled"),
     ):
         image = sheet.draw_values(axes, values, cmap="viridis", norm=norm)
         axes.set_title(text)
     _colour_bar(figure, image, panels[:2], "land surface temperature [°C]", extend="both")
-    names = {
-        0: ("observed", PALE_BLUE),
-        1: ("annual cycle and anomaly of the neighbourhood", ORANGE),
-        2: ("annual cycle alone", PURPLE),
-        255: ("missing", NO_VALUE_COLOUR),
-    }
-    sheet.draw_colours(panels[2], flag, {code: colour for code, (_, colour) in names.items()}, NO_VALUE_COLOUR)
-    panels[2].set_title("where each value comes from")
-    present = set(np.unique(flag[sheet.inside]).tolist())
-    _legend(figure, [_patch(colour, name) for code, (name, colour) in names.items() if code in present], columns=4)
+    widest = Normalize(0, max(1.0, np.ceil(_percentile(sigma, sheet, 99))))
+    image = sheet.draw_values(panels[2], sigma, cmap="magma", norm=widest)
+    panels[2].set_title("standard error")
+    _colour_bar(figure, image, panels[2:3], "standard error [K]", extend="max")
+    origin = np.where(flag == schema.FILL_FLAG.fill_value, 255, np.where(flag & 8, 8, flag & 7))
+    sheet.draw_colours(panels[3], origin, {code: colour for code, (_, colour) in ORIGINS.items()}, NO_VALUE_COLOUR)
+    panels[3].set_title("where each value comes from")
+    present = set(np.unique(origin[sheet.inside]).tolist())
+    _legend(figure, [_patch(colour, name) for code, (name, colour) in ORIGINS.items() if code in present], columns=3)
+    return figure
+
+
+ORIGINS = {
+    0: ("observed", PALE_BLUE),
+    3: ("observed in the shadow of a cloud", BLUE),
+    1: ("similar pixels: cloud, sunlit below", YELLOW),
+    2: ("similar pixels: cloud, shaded below", ORANGE),
+    4: ("similar pixels: cloud at night", ORANGE),
+    5: ("similar pixels: no swath", GREEN),
+    8: ("the pixel's own seasons", PURPLE),
+    255: ("missing", NO_VALUE_COLOUR),
+}
+"""Names and colours of where a filled value comes from: the sky class, 8 where the annual cycle was taken."""
+
+
+def quality(work: Work, _sheet: MapSheet) -> Figure | None:
+    """Draw the share of looks that were kept: months along x, tiles and years along y, one panel an overpass."""
+    tables = [
+        _table(work, f"quality-{year}", "year", "tile", "overpass", "month", "kept") for year in all_years(work.recipe)
+    ]
+    found = [table for table in tables if table is not None and len(table)]
+    if not found:
+        return None
+    table = pd.concat(found)
+    rows = sorted(set(zip(table["tile"], table["year"], strict=True)))
+    figure = Figure(figsize=(WIDTH, 1.9 + 2 * (0.75 + 0.17 * len(rows))), layout="constrained")
+    _headline(work, figure, "Observations kept, of all looks at the ground")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+    row = {place: number for number, place in enumerate(rows)}
+    for axes, (overpass, name) in zip(panels, OVERPASS_TITLES.items(), strict=True):
+        own = table[table["overpass"] == overpass]
+        share = np.full((len(rows), 12), np.nan)
+        share[[row[place] for place in zip(own["tile"], own["year"], strict=True)], own["month"] - 1] = (
+            100 * own["kept"]
+        )
+        image = axes.imshow(share, cmap="cividis", norm=Normalize(0, 100), aspect="auto", interpolation="nearest")
+        axes.set_title(f"{name}: mean {np.nanmean(share):.0f} %")
+        axes.set_xticks(range(12), [str(month) for month in range(1, 13)])
+        axes.set_yticks(range(len(rows)), [f"{tile} {year}" for tile, year in rows])
+        axes.tick_params(axis="y", length=0, labelsize=7)
+    for axes in panels[2:]:
+        axes.set_xlabel("month")
+    _colour_bar(figure, image, list(panels), "looks kept [%]")
     return figure
 
 
@@ -1059,14 +1103,23 @@ FIGURES: tuple[Drawing, ...] = (
         observed_days,
     ),
     Drawing(
+        "quality",
+        "Observations kept",
+        "data",
+        "Of the pixels that a satellite passed over in a month, the share whose temperature is kept: neither cloud, "
+        "nor beyond the error limits of the recipe, nor screened as cloud that the mask missed.",
+        "Four charts of the share of observations kept, months along x, tiles and years along y, one an overpass.",
+        quality,
+    ),
+    Drawing(
         "gap_filling",
         "One overpass before and after gap filling",
         "data",
-        "First: the temperatures that the satellite saw, grey where clouds hid the ground. Second: the same "
-        "overpass after gap filling. Third: which values were observed, and how the others were estimated. The "
-        "day is the one of summer whose observed share is nearest to one half.",
-        "Three maps of one day: land surface temperature with gaps, the same with its gaps filled, and the origin of "
-        "each value.",
+        "First: the temperatures that are kept, grey where clouds hid the ground. Second: the same overpass after gap "
+        "filling. Third: the standard error of each value. Fourth: which values were observed, and how the others were "
+        "estimated. The day is the one of summer whose observed share is nearest to one half.",
+        "Four maps of one day: land surface temperature with gaps, the same with its gaps filled, the standard error, "
+        "and the origin of each value.",
         gap_filling,
     ),
     Drawing(

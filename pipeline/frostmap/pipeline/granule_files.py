@@ -7,7 +7,6 @@ so. `granule_reader` reads the same with the HDF library in a process of its own
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,6 +15,7 @@ import numpy as np
 import rasterio
 import rioxarray
 import xarray as xr
+from isal import isal_zlib
 from numpy.typing import NDArray
 from rasterio.enums import Compression
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -114,7 +114,7 @@ def check_granule_file(path: Path, granule: Granule, asset: str | None, *, pixel
     collection = _collection_of(granule)
     expected = _expected(granule, collection, pixels_per_tile)
     if asset is not None:
-        _read_geotiff(str(path), _band_of(collection, asset), expected, checksums=True)
+        _read_geotiff(str(path), _band_of(collection, asset), expected)
         return
     _check_holds_data(path)
     hdf4_process.of_this_process().check_layers(
@@ -270,7 +270,7 @@ def _check_holds_data(path: Path) -> bytes:
 # ---- GeoTIFF ------------------------------------------------------------------------------------------------------
 
 
-def _read_geotiff(href: str, band: Band, expected: Expected, *, checksums: bool = False) -> NDArray[Any]:
+def _read_geotiff(href: str, band: Band, expected: Expected) -> NDArray[Any]:
     if not _is_remote(href):
         _check_is_tiff(_check_holds_data(Path(href)), href)
     try:
@@ -279,9 +279,9 @@ def _read_geotiff(href: str, band: Band, expected: Expected, *, checksums: bool 
             _check_transform(file, href, expected)
             _check_coding(file, href, band)
             stored: NDArray[Any] = file.read(1)
-            blocks = _blocks(file, href)
-            if checksums and file.compression == Compression.deflate:
-                _check_checksums(Path(href), blocks)
+            blocks = stored_blocks(file, href)
+            if not _is_remote(href) and file.compression == Compression.deflate:
+                check_checksums(Path(href), blocks)
     # a warning that the file lies nowhere is an exception where warnings are errors; elsewhere its place is refused
     except (RasterioError, NotGeoreferencedWarning) as error:
         raise GranuleError("a GeoTIFF that cannot be read", where=href, found=error, remedy=DOWNLOAD_AGAIN) from error
@@ -348,7 +348,7 @@ def _check_coding(file: rasterio.DatasetReader, href: str, band: Band) -> None:
         )
 
 
-def _blocks(file: rasterio.DatasetReader, href: str) -> list[tuple[int, int]]:
+def stored_blocks(file: rasterio.DatasetReader, href: str) -> list[tuple[int, int]]:
     """List offset and length of every block; blocks that a file leaves out are read as zeros without a word."""
     height, width = file.block_shapes[0]
     blocks = []
@@ -366,14 +366,14 @@ def _blocks(file: rasterio.DatasetReader, href: str) -> list[tuple[int, int]]:
     return blocks
 
 
-def _check_checksums(path: Path, blocks: Iterable[tuple[int, int]]) -> None:
+def check_checksums(path: Path, blocks: Iterable[tuple[int, int]]) -> None:
     """Inflate every block of a deflated GeoTIFF: GDAL may be built to stop before the checksum at a block's end."""
     try:
         with path.open("rb") as file:
             for offset, length in blocks:
                 file.seek(offset)
-                zlib.decompress(file.read(length))
-    except (zlib.error, OSError) as error:
+                isal_zlib.decompress(file.read(length))
+    except (isal_zlib.IsalError, OSError) as error:  # type: ignore[misc]  # a class, whatever its stubs say
         raise GranuleError("a GeoTIFF that cannot be read", where=path, found=error, remedy=DOWNLOAD_AGAIN) from error
 
 

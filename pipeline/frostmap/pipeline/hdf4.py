@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import struct
 import threading
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from pyhdf.error import HDF4Error
 from pyhdf.SD import SD, SDC
 
 from frostmap.pipeline.granule_errors import DOWNLOAD_AGAIN, GranuleError
 from frostmap.pipeline.hdf4_elements import Hdf4File, StoredArray
-from frostmap.pipeline.hdf_eos import Expected, check_grid, check_identity
+from frostmap.pipeline.hdf_eos import Expected, ExpectedSwath, check_grid, check_identity, check_swath
 
 HDF4_LIBRARY = threading.Lock()
 """Whoever calls pyhdf holds this: the library must be entered by one thread of a process at a time."""
@@ -63,22 +64,73 @@ def read_layers(
     """
     shape = (expected.pixels, expected.pixels)
     arrays = list(into) if into is not None else [np.empty(shape, layer.dtype) for layer in layers]
-    try:
+    with _explained(path):
         file = Hdf4File(path, path.read_bytes())
-        texts = list(file.texts())
-        check_grid(next((text for text in texts if "GROUP=GridStructure" in text), ""), path, expected)
-        check_identity(next((text for text in texts if "INVENTORYMETADATA" in text[:64]), ""), path, expected)
-        found, stored = _types_and_shapes(path), file.arrays()
-        for layer, array in zip(layers, arrays, strict=True):
-            _check_layer(found, stored, path, layer, shape)
-            _read(file, path, layer, stored[layer.name], array)
-    except (HDF4Error, ValueError, OverflowError, struct.error, zlib.error) as error:
+        check_grid(_text(file, "GROUP=GridStructure"), path, expected)
+        check_identity(_inventory(file), path, expected)
+        _read_all(file, path, layers, arrays)
+    return arrays
+
+
+def read_swath(
+    path: Path, expected: ExpectedSwath, layers: Sequence[Layer], into: Sequence[NDArray[Any]] | None = None
+) -> list[NDArray[Any]]:
+    """Read layers of an HDF-EOS2 swath in this process, after checking that it is the expected one.
+
+    Parameters
+    ----------
+    path
+        The file.
+    expected
+        What it must be. Product, version, day and time are compared with what the file's own metadata states, as far as
+        it states them; the swath must be there, with all layers on the same cells.
+    layers
+        What to read.
+    into
+        Flat arrays of the layers' types, as long as the largest swath that may be, to read into; by default new ones.
+
+    Returns
+    -------
+    list of (row, column) arrays
+        The stored numbers of each layer, fills left in; views of `into`. Errors as of `read_layers`.
+    """
+    with _explained(path):
+        file = Hdf4File(path, path.read_bytes())
+        shape = check_swath(_text(file, "GROUP=SwathStructure"), path, expected, [layer.name for layer in layers])
+        check_identity(_inventory(file), path, expected)
+        n = shape[0] * shape[1]
+        flat = into if into is not None else [np.empty(n, layer.dtype) for layer in layers]
+        arrays = [array[:n].reshape(shape) for array in flat]
+        _read_all(file, path, layers, arrays)
+    return arrays
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what damage raises into what a user can act on."""
+    try:
+        yield
+    except (HDF4Error, ValueError, OverflowError, struct.error, isal_zlib.IsalError) as error:  # type: ignore[misc]  # a class, whatever its stubs say
         raise GranuleError(
             "an HDF granule with damaged content", where=path, found=error, remedy=DOWNLOAD_AGAIN
         ) from error
     except OSError as error:
         raise GranuleError("an HDF granule that cannot be read", where=path, found=error) from error
-    return arrays
+
+
+def _text(file: Hdf4File, part: str) -> str:
+    return next((text for text in file.texts() if part in text), "")
+
+
+def _inventory(file: Hdf4File) -> str:
+    return next((text for text in file.texts() if "INVENTORYMETADATA" in text[:64]), "")
+
+
+def _read_all(file: Hdf4File, path: Path, layers: Sequence[Layer], arrays: Sequence[NDArray[Any]]) -> None:
+    found, stored = _types_and_shapes(path), file.arrays()
+    for layer, array in zip(layers, arrays, strict=True):
+        _check_layer(found, stored, path, layer, array.shape)
+        _read(file, path, layer, stored[layer.name], array)
 
 
 def _types_and_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -99,7 +151,7 @@ def _check_layer(
     stored: Mapping[str, StoredArray],
     path: Path,
     layer: Layer,
-    wanted_shape: tuple[int, int],
+    wanted_shape: tuple[int, ...],
 ) -> None:
     if layer.name not in found:
         raise GranuleError(
@@ -138,7 +190,7 @@ def _read(file: Hdf4File, path: Path, layer: Layer, stored: StoredArray, array: 
         )
     size = height * width * stored_type.itemsize
     for piece in stored.pieces:
-        content = file.bytes_of(piece.element)
+        content = b"".join(map(file.bytes_of, piece.elements))
         if piece.is_deflated:
             content = _inflate(content, size, layer, path)
         if len(content) != size:
@@ -151,7 +203,7 @@ def _read(file: Hdf4File, path: Path, layer: Layer, stored: StoredArray, array: 
 def _inflate(deflated: bytes, size: int, layer: Layer, path: Path) -> bytes:
     if len(deflated) > size * 1.01 + 64:  # more than deflate adds to anything: it would grow beyond measure
         raise _of_another_size(layer, path, len(deflated), size)
-    return zlib.decompress(deflated, bufsize=size)
+    return isal_zlib.decompress(deflated, bufsize=size)
 
 
 def _of_another_size(layer: Layer, path: Path, found: int, wanted: int) -> GranuleError:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from frostmap.pipeline.granule_errors import GranuleError
-from frostmap.pipeline.hdf4 import Layer, read_layers
-from frostmap.pipeline.hdf_eos import Expected
+from frostmap.pipeline.hdf4 import Layer, read_layers, read_swath
+from frostmap.pipeline.hdf_eos import Expected, ExpectedSwath
 
 ADDRESS_SPACE = 1 << 30
 """Bytes that the process may ask for: more than any granule needs, less than would harm the machine."""
@@ -47,22 +47,29 @@ def main(descriptor: int) -> None:
 
 
 def _answer(request: dict[str, Any], shared: mmap.mmap | None) -> dict[str, Any]:
-    expected = Expected(**request["expected"])
+    expected = ExpectedSwath(**request["expected"]) if request["swath"] else Expected(**request["expected"])
     layers = [Layer(name, dtype) for name, dtype in request["layers"]]
-    into = None
+    path, into = Path(request["path"]), None
     if shared is not None and request["bytes"]:
-        shape = (expected.pixels, expected.pixels)
+        most = (
+            (expected.pixels, expected.pixels)
+            if isinstance(expected, Expected)
+            else (expected.most_rows * expected.most_columns,)
+        )
         into = [
-            np.ndarray(shape, layer.dtype, buffer=shared, offset=offset)
+            np.ndarray(most, layer.dtype, buffer=shared, offset=offset)
             for layer, offset in zip(layers, request["offsets"], strict=True)
         ]
     try:
-        read_layers(Path(request["path"]), expected, layers, into)
+        if isinstance(expected, Expected):
+            arrays = read_layers(path, expected, layers, into)
+        else:
+            arrays = read_swath(path, expected, layers, into)
     except GranuleError as error:
         return {"what": error.what, **error.details()}
     except MemoryError:
         return {"what": "an HDF granule that asks for more memory than any needs", "where": request["path"]}
-    return {}
+    return {"shape": arrays[0].shape if arrays else []}
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ class Piece(NamedTuple):
     column: int
     """First column of the block."""
 
-    element: Element
-    """The bytes."""
+    elements: tuple[Element, ...]
+    """The bytes, one after the other."""
 
     is_deflated: bool
     """Whether they are a deflated stream, or the numbers as they are."""
@@ -126,7 +126,7 @@ class Hdf4File:
                 if stored is not None:
                     start = 2 + 4 * len(members)
                     arrays[body[start + 2 : _skip_texts(body, start, 1)].decode("latin-1")] = stored
-        places = [piece.element.offset for stored in arrays.values() for piece in stored.pieces]
+        places = [element.offset for stored in arrays.values() for piece in stored.pieces for element in piece.elements]
         if len(set(places)) < len(places):  # bytes of one piece would pass for another's
             raise self._damaged_header()
         return arrays
@@ -158,52 +158,65 @@ class Hdf4File:
             raise self._damaged_header()
         return StoredArray((rows, columns), (height, width), pieces)
 
-    def _numbers(self, tag: int, reference: int) -> tuple[Element, bool] | None:
-        """Return an element's numbers, and whether they are deflated; None if it is stored in another way.
+    def _numbers(self, tag: int, reference: int) -> tuple[tuple[Element, ...], bool] | None:
+        """Return the elements of numbers, and whether they are deflated; None if they are stored in another way.
 
-        The bytes of a compressed one are a kind, a version, a length (4 bytes), the compressed bytes' reference, a
-        model and a coder.
+        The bytes of compressed ones are a kind, a version, a length (4 bytes), the compressed bytes' reference, a model
+        and a coder.
         """
-        plain = self._at.get((tag, reference))
+        plain = self._in_turn(tag, reference)
         if plain is not None:
             return plain, False
         special = self._at.get((tag | _SPECIAL, reference))
         if special is None or self._kind(special) != _IS_COMPRESSED:
             return None
         _, _, _, stream, _, coder = struct.unpack_from(">HHIHHH", self.bytes_of(special))
-        element = self._at.get((_COMPRESSED, stream))
-        return (element, True) if element is not None and coder == _DEFLATE else None
+        elements = self._in_turn(_COMPRESSED, stream)
+        return (elements, True) if elements is not None and coder == _DEFLATE else None
 
     def _kind(self, special: Element) -> int:
         return int.from_bytes(self._content[special.offset : special.offset + min(special.length, 2)])
 
     def _table(self, reference: int) -> bytes:
-        """Return the records of a table, which may be in blocks that a chain of lists leads to.
-
-        The bytes of one in blocks are a kind, the table's length, a block's length, how many blocks a list holds (4
-        bytes each), and the reference of the first list, which begins with the reference of the next.
-        """
-        plain = self._at.get((_VDATA, reference))
-        if plain is not None:
-            return self.bytes_of(plain)
-        special = self._at.get((_VDATA | _SPECIAL, reference))
-        if special is None or self._kind(special) != _IN_LINKED_BLOCKS:
+        """Return the records of a table."""
+        elements = self._in_turn(_VDATA, reference)
+        if elements is None:
             raise self._damaged_header()
-        length, _, _, following = struct.unpack_from(">IIIH", self.bytes_of(special), 2)
-        records, visited = b"", set[int]()
-        while following and len(records) < length:
+        return b"".join(map(self.bytes_of, elements))
+
+    def _in_turn(self, tag: int, reference: int) -> tuple[Element, ...] | None:
+        """Return an element, or the blocks that a chain of lists leads to; None if it is stored in another way.
+
+        The bytes of one in blocks are a kind, its length, a block's length, how many blocks a list holds (4 bytes
+        each), and the reference of the first list, which begins with the reference of the next.
+        """
+        plain = self._at.get((tag, reference))
+        if plain is not None:
+            return (plain,)
+        special = self._at.get((tag | _SPECIAL, reference))
+        if special is None or self._kind(special) != _IN_LINKED_BLOCKS:
+            return None
+        left, _, _, following = struct.unpack_from(">IIIH", self.bytes_of(special), 2)
+        found, visited = list[Element](), set[int]()
+        while following and left:
             if following in visited:
                 raise self._damaged_header()
             visited.add(following)
-            following, *blocks = (number for (number,) in struct.iter_unpack(">H", self._linked(following)))
-            records += b"".join(self._linked(block) for block in blocks if block)
-        return records[:length]
+            following, *blocks = (
+                number for (number,) in struct.iter_unpack(">H", self.bytes_of(self._linked(following)))
+            )
+            for block in blocks:
+                if block and left:
+                    element = self._linked(block)
+                    found.append(element._replace(length=min(element.length, left)))
+                    left -= found[-1].length
+        return tuple(found)
 
-    def _linked(self, reference: int) -> bytes:
+    def _linked(self, reference: int) -> Element:
         element = self._at.get((_LINKED, reference))
         if element is None:
             raise self._damaged_header()
-        return self.bytes_of(element)
+        return element
 
     def _check_headers(self) -> None:
         """Check that headers are consistent: the library writes past its buffers on some that are not."""

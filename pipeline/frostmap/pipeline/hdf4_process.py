@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.granule_errors import DOWNLOAD_AGAIN, GranuleError
 from frostmap.pipeline.hdf4 import Layer
-from frostmap.pipeline.hdf_eos import Expected
+from frostmap.pipeline.hdf_eos import Expected, ExpectedSwath
 
 TIMEOUT_S = 60.0
 """How long a file may take to be read [s]; a granule takes hundredths of a second."""
@@ -55,16 +55,17 @@ class Hdf4Process:
 
     def read_layers(self, path: Path, expected: Expected, layers: Sequence[Layer]) -> list[NDArray[Any]]:
         """Read layers as `hdf4.read_layers` does; a file that crashes or hangs the library raises `GranuleError`."""
-        sizes = [expected.pixels**2 * np.dtype(layer.dtype).itemsize for layer in layers]
-        offsets = [sum(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes[:i]) for i in range(len(sizes))]
-        n_bytes = offsets[-1] + sizes[-1] if sizes else 0
+        offsets, n_bytes = _places(layers, expected.pixels**2)
         with self._lock:
-            shared = self._ask(path, expected, layers, offsets, n_bytes)
-            shape = (expected.pixels, expected.pixels)
-            return [
-                np.ndarray(shape, layer.dtype, buffer=shared, offset=offset).copy()
-                for layer, offset in zip(layers, offsets, strict=True)
-            ]
+            shared, _ = self._ask(path, expected, layers, offsets, n_bytes)
+            return _copies(shared, layers, offsets, (expected.pixels, expected.pixels))
+
+    def read_swath(self, path: Path, expected: ExpectedSwath, layers: Sequence[Layer]) -> list[NDArray[Any]]:
+        """Read layers as `hdf4.read_swath` does; a file that crashes or hangs the library raises `GranuleError`."""
+        offsets, n_bytes = _places(layers, expected.most_rows * expected.most_columns)
+        with self._lock:
+            shared, shape = self._ask(path, expected, layers, offsets, n_bytes)
+            return _copies(shared, layers, offsets, shape)
 
     def check_layers(self, path: Path, expected: Expected, layers: Sequence[Layer]) -> None:
         """Read layers and drop them: raises what `read_layers` raises."""
@@ -77,9 +78,14 @@ class Hdf4Process:
             self._stop()
 
     def _ask(
-        self, path: Path, expected: Expected, layers: Sequence[Layer], offsets: list[int], n_bytes: int
-    ) -> mmap.mmap | None:
-        """Have layers read into the shared memory, which is returned; None if no bytes are wanted."""
+        self,
+        path: Path,
+        expected: Expected | ExpectedSwath,
+        layers: Sequence[Layer],
+        offsets: list[int],
+        n_bytes: int,
+    ) -> tuple[mmap.mmap | None, tuple[int, ...]]:
+        """Have layers read into the shared memory; return that (None if no bytes are wanted), and their shape."""
         if self._child is not None and self._child.process.poll() is not None:
             self._stop()
         if self._child is None:
@@ -88,6 +94,7 @@ class Hdf4Process:
         request = {
             "path": str(path.absolute()),
             "expected": dataclasses.asdict(expected),
+            "swath": isinstance(expected, ExpectedSwath),
             "layers": layers,
             "offsets": offsets,
             "bytes": n_bytes,
@@ -110,14 +117,30 @@ class Hdf4Process:
         finally:
             if answer is None:  # also after an interrupt: a late answer must not pass for the next request's
                 self._stop()
-        if answer:
+        if "what" in answer:
             raise GranuleError(answer.pop("what"), **answer)
-        return shared
+        return shared, tuple(answer["shape"])
 
     def _stop(self) -> None:
         if self._child is not None:
             self._child.stop()
             self._child = None
+
+
+def _places(layers: Sequence[Layer], numbers: int) -> tuple[list[int], int]:
+    """Return where in the shared memory so many numbers of each layer begin, and how many bytes that takes."""
+    sizes = [numbers * np.dtype(layer.dtype).itemsize for layer in layers]
+    offsets = [sum(-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes[:i]) for i in range(len(sizes))]
+    return offsets, offsets[-1] + sizes[-1] if sizes else 0
+
+
+def _copies(
+    shared: mmap.mmap | None, layers: Sequence[Layer], offsets: Sequence[int], shape: tuple[int, ...]
+) -> list[NDArray[Any]]:
+    return [
+        np.ndarray(shape, layer.dtype, buffer=shared, offset=offset).copy()
+        for layer, offset in zip(layers, offsets, strict=True)
+    ]
 
 
 @functools.cache
@@ -171,15 +194,15 @@ class _Child:
             self._shared = mmap.mmap(self._file.fileno(), n_bytes)
         return self._shared
 
-    def exchange(self, request: str, timeout_s: float) -> dict[str, str]:
-        """Send a request and wait for its answer: the parts of an error, or nothing."""
+    def exchange(self, request: str, timeout_s: float) -> dict[str, Any]:
+        """Send a request and wait for its answer: the parts of an error, or the shape of what was read."""
         requests = self.process.stdin
         assert requests is not None  # noqa: S101 - for mypy: it is a pipe
         try:
             requests.write(request.encode() + b"\n")
         except BrokenPipeError:
             raise _Ended from None
-        answer: dict[str, str] = json.loads(self._line(timeout_s))
+        answer: dict[str, Any] = json.loads(self._line(timeout_s))
         return answer
 
     def _line(self, timeout_s: float) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,43 @@ class Expected:
 
     sphere_radius: float
     """Radius of the projection's sphere [m]."""
+
+
+@dataclass(frozen=True)
+class ExpectedSwath:
+    """What the file of a swath must be: plain numbers and texts, so that they travel to another process as JSON."""
+
+    product: str
+    """Short name of the product."""
+
+    version: str
+    """Version of the algorithm, of three digits."""
+
+    date: str
+    """The UTC day that it begins on, YYYY-MM-DD."""
+
+    time: str
+    """When it begins (UTC), HH:MM."""
+
+    swath: str
+    """Name of the HDF-EOS swath."""
+
+    most_rows: int
+    """It may have so many cells along the track, not more."""
+
+    most_columns: int
+    """The same across the track."""
+
+
+@dataclass(frozen=True)
+class HdfSwath:
+    """What a swath of an HDF-EOS file has."""
+
+    sizes: Mapping[str, int]
+    """Length of each dimension."""
+
+    fields: Mapping[str, tuple[str, ...]]
+    """Dimensions of each field, of positions too."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +140,56 @@ def parse_struct_metadata(text: str) -> dict[str, HdfGrid]:
         elif path[:1] == ["GridStructure"] and len(path) == 2 and value:
             fields[key] = value
     return grids
+
+
+def parse_swaths(text: str) -> dict[str, HdfSwath]:
+    """Read the swaths that an HDF-EOS file's ``StructMetadata.0`` describes.
+
+    Examples
+    --------
+    >>> text = '''GROUP=SwathStructure
+    ... GROUP=SWATH_1
+    ... SwathName="S"
+    ... GROUP=Dimension
+    ... OBJECT=Dimension_1
+    ... DimensionName="Along"
+    ... Size=406
+    ... END_OBJECT=Dimension_1
+    ... END_GROUP=Dimension
+    ... GROUP=GeoField
+    ... OBJECT=GeoField_1
+    ... GeoFieldName="Latitude"
+    ... DimList=("Along","Across")
+    ... END_OBJECT=GeoField_1
+    ... END_GROUP=GeoField
+    ... END_GROUP=SWATH_1
+    ... END_GROUP=SwathStructure'''
+    >>> parse_swaths(text)["S"]
+    HdfSwath(sizes={'Along': 406}, fields={'Latitude': ('Along', 'Across')})
+    """
+    swaths: dict[str, HdfSwath] = {}
+    path: list[str] = []
+    name = ""
+    sizes: dict[str, int] = {}
+    fields: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        key, _, value = line.strip().partition("=")
+        if key in ("GROUP", "OBJECT"):
+            path.append(value)
+        elif key in ("END_GROUP", "END_OBJECT"):
+            if path:
+                path.pop()
+        elif path[:1] == ["SwathStructure"]:
+            if key == "SwathName":
+                name, sizes, fields = value.strip('"'), {}, {}
+                swaths[name] = HdfSwath(sizes, fields)
+            elif key in ("DimensionName", "GeoFieldName", "DataFieldName"):
+                name = value.strip('"')
+            elif key == "Size" and value.isdigit():
+                sizes[name] = int(value)
+            elif key == "DimList":
+                fields[name] = tuple(dim.strip(' "') for dim in value.strip("()").split(","))
+    return swaths
 
 
 def _hdf_grid(fields: Mapping[str, str]) -> HdfGrid:
@@ -168,6 +256,31 @@ def check_grid(text: str, path: Path, expected: Expected) -> None:
     check_place(path, (grid.rows, grid.columns), (*grid.upper_left, *grid.lower_right), expected)
 
 
+def check_swath(text: str, path: Path, expected: ExpectedSwath, fields: Iterable[str]) -> tuple[int, int]:
+    """Return the rows and columns of a file's swath, after checking that it has the fields, all on the same cells."""
+    swaths = parse_swaths(text)
+    if expected.swath not in swaths:
+        other = [*swaths, *(f"the grid {grid}" for grid in parse_struct_metadata(text))]
+        raise GranuleError(
+            "an HDF granule without the product's swath",
+            where=path,
+            found=", ".join(other) or "no swath",
+            wanted=expected.swath,
+        )
+    swath = swaths[expected.swath]
+    shapes = {name: tuple(swath.sizes.get(dim, 0) for dim in swath.fields.get(name, ())) for name in fields}
+    (rows, columns), *others = {shape if len(shape) == 2 else (0, 0) for shape in shapes.values()}
+    if others or not (1 < rows <= expected.most_rows and 1 < columns <= expected.most_columns):
+        raise GranuleError(
+            "an HDF granule whose layers are not those of the product's cells",
+            where=path,
+            found=", ".join(f"{name} {shape or 'not there'}" for name, shape in shapes.items()),
+            wanted=f"one shape, from 2 x 2 to {expected.most_rows} x {expected.most_columns}",
+            remedy=DOWNLOAD_AGAIN,
+        )
+    return rows, columns
+
+
 def check_place(
     where: object, shape: tuple[int, int], corners: tuple[float, float, float, float], expected: Expected
 ) -> None:
@@ -189,8 +302,8 @@ def check_place(
         )
 
 
-def check_identity(text: str, path: Path, expected: Expected) -> None:
-    """Check product, version, day and tile that the file's inventory states against its name."""
+def check_identity(text: str, path: Path, expected: Expected | ExpectedSwath) -> None:
+    """Check product, version, day, and tile or time, that the file's inventory states against its name."""
     values = parse_core_metadata(text)
     version, h, v = (
         values.get(key, "") for key in ("VERSIONID", "HORIZONTALTILENUMBER", "VERTICALTILENUMBER")
@@ -200,13 +313,15 @@ def check_identity(text: str, path: Path, expected: Expected) -> None:
         "version": version.zfill(3) if version else "",
         "date": values.get("RANGEBEGINNINGDATE", ""),
         "tile": f"h{h.zfill(2)}v{v.zfill(2)}" if h and v else "",
+        "time": values.get("RANGEBEGINNINGTIME", "")[:5],
     }
-    wrong = [key for key, value in stated.items() if value and value != getattr(expected, key)]
+    named = dataclasses.asdict(expected)
+    wrong = [key for key, value in stated.items() if value and key in named and value != named[key]]
     if wrong:
         raise GranuleError(
             "an HDF granule that is not what its name says",
             where=path,
             found=", ".join(f"{key} {stated[key]}" for key in wrong),
-            wanted=", ".join(f"{key} {getattr(expected, key)}" for key in wrong),
+            wanted=", ".join(f"{key} {named[key]}" for key in wrong),
             remedy="the file was renamed or is another granule's: " + DOWNLOAD_AGAIN,
         )

@@ -137,12 +137,24 @@ def changed(before: Mapping[str, str], after: Mapping[str, str]) -> str | None:
     return f"changed: {', '.join(names)}" if names else None
 
 
-def lost_outputs(folder: Path, record: Record, *, by_content: bool = False) -> dict[str, str]:
-    """Return a step's files that are not as it wrote them, and what is wrong; read only if touched since, or asked."""
+def lost_outputs(folder: Path, record: Record, files: Path, *, by_content: bool = False) -> dict[str, str]:
+    """Return a step's files that are not as it wrote them, and what is wrong; read only if touched since, or asked.
+
+    Parameters
+    ----------
+    folder
+        Where the records are.
+    record
+        The step's.
+    files
+        The folder that its outputs are in.
+    by_content
+        Read all.
+    """
     lost: dict[str, str] = {}
-    recorded = _path(folder / "ledger", record.step).stat().st_mtime_ns
+    recorded = _path(folder, record.step).stat().st_mtime_ns
     for name, (size, expected) in record.outputs.items():
-        path = folder / name
+        path = files / name
         if not path.is_file():
             lost[name] = "missing"
             continue
@@ -195,14 +207,19 @@ def write_layout(storage: Storage, group: str, layout: Layout) -> None:
 
 
 def damage(
-    storage: Storage, group: str, records: Mapping[str, ChunkRecord], *, by_content: bool = False
+    storage: Storage,
+    group: str,
+    records: Mapping[str, ChunkRecord],
+    *,
+    layout: Layout | None = None,
+    by_content: bool = False,
 ) -> dict[str, list[str]]:
     """Return what is not as it was written: task and faults, and under "" those of the group's metadata.
 
     An object is sound if it has its size and was not touched after it was written; else, or with `by_content`, it is
-    read and must have its digest.
+    read and must have its digest. `layout` is the group's, read if not given.
     """
-    layout = read_layout(storage, group)
+    layout = layout or read_layout(storage, group)
     if layout is None:
         return {"": [f"{LAYOUTS}/{group}.json is missing or cut off"]}
     stored = storage.list(f"{CUBE}/{group}/")
@@ -212,6 +229,9 @@ def damage(
     faults: dict[str, list[str]] = {}
     suspects: dict[str, tuple[str, str]] = {}
     for task, key, objects, tags in owners:
+        if key not in recorded:  # removed since it was read
+            faults[task] = [f"{key} is missing"]
+            continue
         for name, (size, expected) in objects.items():
             path = f"{CUBE}/{name}"
             found = stored.get(path)
@@ -240,9 +260,8 @@ def _touched(found: Stored, record: Stored, tag: str | None) -> bool:
     return found.changed >= record.changed if found.tag else found.changed > record.changed
 
 
-def content_of(storage: Storage, group: str, records: Mapping[str, ChunkRecord]) -> str:
+def content_of(layout: Layout | None, records: Mapping[str, ChunkRecord]) -> str:
     """Return the digest of all chunks of a group; the order in which they were made does not count."""
-    layout = read_layout(storage, group)
     objects = {name: value[1] for record in records.values() for name, value in record.objects.items()}
     return digest([layout.metadata if layout else {}, objects])
 

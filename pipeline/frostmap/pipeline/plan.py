@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,15 @@ import numpy as np
 import psutil
 from odc.geo.geobox import GeoBox
 
-from frostmap.catalogs.collections import load_collection
-from frostmap.catalogs.completeness import Hole, expected, holes, outages
-from frostmap.catalogs.sources import open_source
 from frostmap.pipeline import cubes, ledger
+from frostmap.pipeline.completeness import completeness
 from frostmap.pipeline.errors import UserError
-from frostmap.pipeline.recipe import Catalogue, Recipe
+from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Stage, step_name
 from frostmap.pipeline.stages import STAGES
-from frostmap.pipeline.work import PRODUCTS, Work
+from frostmap.pipeline.work import Work
 
-_FILES = ("granules", "acceptance")
+_FILES = ("granules", "elevation cells", "acceptance")
 """Causes that do not change what all of a step's chunks depend on."""
 
 
@@ -83,6 +79,7 @@ class Plan:
                 for granule in granules
             ),
             "completeness": completeness(work),
+            "elevation_cells": work.elevation_cells.summary() if work.elevation_cells else None,
             "workers": workers(work.recipe),
             "memory_per_worker_bytes": memory_per_worker(work.recipe),
             "steps": [
@@ -160,11 +157,13 @@ def _begun(work: Work, stage: Stage, name: str) -> str | None:
 
 def _damage(work: Work, stage: Stage, name: str, record: ledger.Record) -> str | None:
     """Say what of a finished step is no longer as it was written."""
-    faults = [f"{path} is {what}" for path, what in ledger.lost_outputs(work.folder, record).items()]
+    lost = ledger.lost_outputs(work.ledger, record, work.folder)
+    faults = [f"{path} is {what}" for path, what in lost.items()]
     if stage.writes:
-        records = ledger.read_chunks(work.storage, name)
-        faults += [fault for found in ledger.damage(work.storage, name, records).values() for fault in found]
-        if not faults and ledger.content_of(work.storage, name, records) != record.chunks:
+        layout, records = ledger.read_layout(work.storage, name), ledger.read_chunks(work.storage, name)
+        damaged = ledger.damage(work.storage, name, records, layout=layout)
+        faults += [fault for found in damaged.values() for fault in found]
+        if not faults and ledger.content_of(layout, records) != record.chunks:
             faults.append("records of its chunks are missing or cut off")
     if not faults:
         return None
@@ -186,7 +185,7 @@ def _own_causes(work: Work, stage: Stage, scope: str) -> dict[str, str]:
         causes[f"file {path.name}"] = _identity(path)
     if stage.granules is not None:
         causes["granules"] = ledger.digest([work.identity(granule) for granule in work.granules[stage.granules][scope]])
-    return causes
+    return causes | stage.causes(work, scope)
 
 
 def _identity(path: Path) -> str:
@@ -202,101 +201,6 @@ def _identity(path: Path) -> str:
             remedy="correct the path in the recipe's sources, or its `data` folder",
         ) from error
     return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-# ---- which granules there are -------------------------------------------------------------------------------------
-
-
-def completeness(work: Work) -> dict[str, Any]:
-    """Return which granules should exist, which were found and where, and which are missing, as plain data.
-
-    Returns
-    -------
-    dict
-        ``sources``: for each kind of granules, the names of those asked, in their order. ``products``: for each product
-        and year, the numbers ``expected``, ``found``, ``found_in`` (by source), ``missing`` and, of these,
-        ``known_outages``, and ``missing_by_tile``: the numbers of each tile that lacks some, and the dates in
-        intervals. ``outages``: each that explains a granule, its page, and how many it explains.
-    """
-    products: list[dict[str, Any]] = []
-    explained: Counter[str] = Counter()
-    for kind, years in work.granules.items():
-        for name in PRODUCTS[kind]:
-            collection = load_collection(name)
-            for year, granules in years.items():
-                found = [granule for granule in granules if granule.product == collection.product]
-                missing = holes(collection, work.tiles, [int(year)], found)
-                explained.update(hole.outage for hole in missing if hole.outage)
-                products.append(
-                    {
-                        "product": collection.product,
-                        "year": year,
-                        "expected": len(expected(collection, work.tiles, [int(year)])),
-                        "found": len(found),
-                        "found_in": dict(Counter(granule.source for granule in found)),
-                        "missing": len(missing),
-                        "known_outages": sum(bool(hole.outage) for hole in missing),
-                        "missing_by_tile": _by_tile(missing, collection.days),
-                    }
-                )
-    return {
-        "sources": {kind: sources_asked(work.recipe, kind) for kind in work.granules},
-        "products": products,
-        "outages": [
-            {"outage": words, "source": outage_page(words), "missing": number} for words, number in explained.items()
-        ],
-    }
-
-
-def sources_asked(recipe: Recipe, kind: str) -> list[str]:
-    """Return the names of the sources of a kind of granules (lst, ndvi), in the order in which they are asked."""
-    source: Catalogue | None = getattr(recipe.sources, kind)
-    return [open_source(each.kind, recipe.catalogue(each)).name for each in source.in_turn()] if source else []
-
-
-def outage_page(words: str) -> str:
-    """Return the page that tells of a known outage, given as holes name it; empty if it is known no more.
-
-    Examples
-    --------
-    >>> outage_page("Terra, 2016-02-18 to 2016-02-27: safe mode of the spacecraft")
-    'https://forum.earthdata.nasa.gov/viewtopic.php?t=974'
-    """
-    pages = (one.source for one in outages() if words.startswith(f"{one.platform}, {one.first} to {one.last}:"))
-    return next(pages, "")
-
-
-def _by_tile(missing: Sequence[Hole], days: int) -> dict[str, dict[str, Any]]:
-    tiles: dict[str, list[Hole]] = {str(tile): [] for tile in sorted({hole.tile for hole in missing})}
-    for hole in missing:
-        tiles[str(hole.tile)].append(hole)
-    return {
-        tile: {
-            "missing": len(some),
-            "known_outages": sum(bool(hole.outage) for hole in some),
-            "dates": intervals([hole.date for hole in some], days),
-        }
-        for tile, some in tiles.items()
-    }
-
-
-def intervals(dates: Sequence[date], days: int = 1) -> list[str]:
-    """Return dates in their order as few words: single ones, and first/last of those that follow `days` apart.
-
-    Examples
-    --------
-    >>> intervals([date(2020, 1, 1), date(2020, 8, 16), date(2020, 8, 17), date(2020, 8, 18)])
-    ['2020-01-01', '2020-08-16/2020-08-18']
-    >>> intervals([date(2020, 1, 1), date(2020, 1, 17), date(2020, 2, 18)], days=16)
-    ['2020-01-01/2020-01-17', '2020-02-18']
-    """
-    spans: list[tuple[date, date]] = []
-    for day in dates:
-        if spans and day == spans[-1][1] + timedelta(days):
-            spans[-1] = spans[-1][0], day
-        else:
-            spans.append((day, day))
-    return [f"{first}" if first == last else f"{first}/{last}" for first, last in spans]
 
 
 # ---- what it takes ------------------------------------------------------------------------------------------------

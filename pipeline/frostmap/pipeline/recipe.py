@@ -5,11 +5,23 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from frostmap.pipeline.errors import UserError
 
@@ -17,6 +29,10 @@ EpochName = str
 """training or target."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 TileName = Annotated[str, Field(pattern=r"^h\d{2}v\d{2}$")]
+
+_ADDRESS_ALONE = re.compile(r"s3://[^/:@]+/|https?://[^@]*$")
+_MAY_HOLD_A_PASSWORD = re.compile(r"@|//[^/]*:(?!\d+(/|$))")
+"""A name and a password before a host, or what may be the beginning of them."""
 
 
 class Section(BaseModel):
@@ -109,6 +125,17 @@ class Catalogue(Section):
         return [self, *(self.second.in_turn() if self.second else [])]
 
 
+_PATH, _CATALOGUE = "a path", "a catalogue"
+"""Which of two things a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
+
+
+def _which(given: object) -> str:
+    return _CATALOGUE if isinstance(given, (dict, Catalogue)) else _PATH
+
+
+PathOrCatalogue = Annotated[Annotated[Path, Tag(_PATH)] | Annotated[Catalogue, Tag(_CATALOGUE)], Discriminator(_which)]
+
+
 class ByEpoch(Section):
     """One raster for each epoch."""
 
@@ -140,10 +167,23 @@ class Survey(Section):
 class Stations(Section):
     """Weather stations with daily 0 cm ground temperature."""
 
-    sites: Path
-    """CSV: station, name, longitude, latitude, elevation."""
+    sites: Path | None = None
+    """CSV: station, name, longitude, latitude, elevation. Left out where CMA's monthly files say it."""
     daily: Path
-    """CSV: station, year, month, day, ground_temperature (0.1 °C, 32766 missing)."""
+    """CSV: station, year, month, day, ground_temperature (0.1 °C, 32766 missing); or a folder of published files."""
+    columns: dict[str, str] = {}
+    """What the table of sites calls columns that it names differently, such as {longitude: lon_dd}."""
+    coordinates: Literal["degrees", "degrees_minutes"] | None = None
+    """How it writes longitude and latitude: 35.2167, or 35.13 or 3513 for 35° 13'; degrees if left out."""
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, given: dict[str, str]) -> dict[str, str]:
+        known = ("station", "name", "longitude", "latitude", "elevation")
+        unknown = sorted(given.keys() - {*known})
+        if unknown:
+            raise ValueError(f"a table of sites has the columns {', '.join(known)}; not {', '.join(unknown)}")
+        return given
 
 
 class Sources(Section):
@@ -157,10 +197,12 @@ class Sources(Section):
     """Hosts, or host:port, that granules may come from although they are private or not encrypted."""
     forcing: ForcingByEpoch | None = None
     """Ready degree-day sums; instead of lst."""
+    cloud_top: CloudTops | None = None
+    """Heights of cloud tops; without them all cloud counts as shading the ground below."""
     clusters: Path | None = None
     """Ready soil clusters (whole numbers from 1); instead of clustering the covariates."""
-    elevation: Path | None = None
-    """Elevation [m]."""
+    elevation: PathOrCatalogue | None = None
+    """Elevation [m]: a raster, or where the cells of the Copernicus model GLO-90 are found."""
     sand: Path | None = None
     """Sand [%], root zone or 0-2 m."""
     clay: Path | None = None
@@ -181,6 +223,17 @@ class Sources(Section):
     """Boreholes that judge the last epoch's map."""
     truth: ByEpoch | None = None
     """Where everything is simulated: bands ddf, ddt, e, frozen_ground."""
+
+    @field_validator("elevation")
+    @classmethod
+    def _has_elevation(cls, given: Path | Catalogue | None) -> Path | Catalogue | None:
+        kinds = ("stac", "planetary-computer", "folder")
+        other = (
+            [each.kind for each in given.in_turn() if each.kind not in kinds] if isinstance(given, Catalogue) else []
+        )
+        if other:
+            raise ValueError(f"elevation is found in sources of kind {', '.join(kinds)}; not {', '.join(other)}")
+        return given
 
     @model_validator(mode="after")
     def _some_forcing(self) -> Self:
@@ -220,16 +273,51 @@ class Quality(Section):
     """0: <= 1 K, 1: <= 2 K, 2: <= 3 K, 3: any."""
     max_emissivity_error_class: Annotated[int, Field(ge=0, le=3)] = 2
     """0: <= 0.01, 1: <= 0.02, 2: <= 0.04, 3: any."""
+    residual_cloud_screen: bool = True
+    """Drop what lies far off the median of the days around it: cloud that the mask missed."""
+
+
+class CloudTops(Section):
+    """Heights of cloud tops, which say where clouds cast their shadows."""
+
+    kind: Literal["constant", "field", "mod06"]
+    """constant: one height above the ground; field: a gridded cube; mod06: a folder of MOD06_L2 and MYD06_L2 swaths."""
+    height_m: Annotated[float, Field(gt=0, le=15000)] = 3000.0
+    """Of kind constant: height above the ground [m]."""
+    path: Path | None = None
+    """Of kind field: a Zarr or NetCDF cube with `cloud_top_height` [m above sea level]; of kind mod06: the folder."""
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if self.kind != "constant" and self.path is None:
+            raise ValueError(f"cloud tops of kind '{self.kind}' need a path")
+        return self
 
 
 class GapFilling(Section):
     """Observations that clouds took."""
 
-    method: Literal["annual_cycle"] = "annual_cycle"
-    """annual_cycle: harmonics of the pixel plus the damped anomaly of the day's neighbourhood."""
+    method: Literal["scsg", "annual_cycle", "harmonic"] = "scsg"
+    """scsg: similar pixels of the days around, sorted by what sun, cloud and satellite see; annual_cycle: harmonics of
+    the pixel plus the damped anomaly of the day's neighbourhood; harmonic: a robust harmonic series of each year."""
+    slope: Literal["ols", "eof1", "major_axis"] = "ols"
+    """How a day follows another among similar pixels: least squares, the published first EOF, or the major axis."""
+    reference_days: Annotated[int, Field(ge=1, le=15)] = 7
+    """Days before and after from which similar pixels are taken."""
+    analogues: Annotated[int, Field(ge=30)] = 1000
+    """Similar pixels that a relation between two days is made of."""
+    residuals: bool = True
+    """Add the day's own departure around a pixel, interpolated from where the day is clear."""
+    shading: bool = True
+    """Correct pixels in the shadow of clouds by those that were seen in shadow; needs sources.cloud_top."""
+    shaded_observations: Literal["observed", "clear_sky", "bias_corrected"] = "observed"
+    """Pixels seen in the shadow of a cloud: as observed, as under clear sky, or corrected for the published bias."""
     harmonics: Annotated[int, Field(ge=1, le=4)] = 2
+    """Of the annual cycle, and of the harmonic series."""
     minimum_observations: Annotated[int, Field(ge=10)] = 30
-    """Fewer clear observations of an overpass in an epoch: no fit, the pixel stays missing."""
+    """Fewer clear observations of an overpass in an epoch: no annual cycle; what nothing else fills stays missing."""
+    tolerance: Annotated[float, Field(gt=0)] = 5.0
+    """Of harmonic: observations further below the curve than this are dropped as cloud [K]."""
     anomaly_radius_km: Annotated[float, Field(gt=0, le=1000)] = 25.0
     """Half the width of the neighbourhood [km]."""
     anomaly_damping: Fraction = 0.5
@@ -241,17 +329,75 @@ class GapFilling(Section):
 class DegreeDays(Section):
     """Daily means and their sums."""
 
-    daily_mean: Literal["sinusoid"] = "sinusoid"
+    daily_mean: Literal["sinusoid", "mean4", "sin_linear", "got09"] = "sinusoid"
+    """sinusoid: one wave through the day's overpasses; mean4: their mean; sin_linear: a sine by day and straight lines
+    by night; got09: a cosine by day and exponential cooling by night."""
+    dates: Literal["utc", "local"] = "utc"
+    """utc: a day is a file's date, which ends with the Aqua night overpass; local: a day begins with it."""
+    year: Literal["calendar", "freezing"] = "calendar"
+    """freezing: from July of the year before to June."""
     minimum_days: Annotated[int, Field(ge=1, le=366)] = 350
     """Fewer valid days a year: the year is missing at that pixel."""
 
 
-class GroundCorrection(Section):
-    """Thawing sums of the skin to those of the ground, by stations."""
+class Coefficients(Section):
+    """A linear correction of thawing sums of 16 days: constant + thawing DDT + ndvi NDVI + latitude Lat."""
 
-    method: Literal["pooled", "identity"] = "pooled"
+    constant: float = 0.0
+    """[°C d]."""
+    thawing: float
+    """Of the skin's sum [°C d / °C d]."""
+    ndvi: float = 0.0
+    """[°C d]."""
+    latitude: float = 0.0
+    """[°C d / °]."""
+
+
+def _one_or_many(given: Any) -> Any:
+    return tuple(given) if isinstance(given, list) else given if given is None else (given,)
+
+
+class GroundCorrection(Section):
+    """Sums of the skin to those of the ground, by stations."""
+
+    method: Literal["pooled", "per_interval", "coefficients", "identity"] = "pooled"
+    """pooled: one regression; per_interval: one for each of the 23 intervals, drawn towards the pooled one;
+    coefficients: those given here; identity: none."""
+    coefficients: Annotated[tuple[Coefficients, ...] | None, BeforeValidator(_one_or_many)] = None
+    """Of the method coefficients: one set, or a list of 23."""
+    coefficients_table: Path | None = None
+    """The same as a CSV: interval (0 to 22), constant, thawing, ndvi, latitude; one row, or 23."""
+    freezing: Literal["none", "pooled"] = "none"
+    """pooled: yearly freezing sums are corrected too, by a regression on stations."""
+    pixel: Literal["nearest", "median3"] = "nearest"
+    """What stands for a station: the pixel that holds it, or the median of 3 x 3."""
+    max_water: Fraction = 0.2
+    """Stations whose pixel has more lake are left out."""
+    max_elevation_difference_m: Annotated[float, Field(ge=0)] = 300.0
+    """Stations that are further above or below their pixel's mean are left out [m]."""
     force: bool = False
-    """Apply the regression even where cross-validation says that it makes things worse."""
+    """Apply the correction even where cross-validation says that it makes things worse."""
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether any sum is corrected."""
+        return self.method != "identity" or self.freezing != "none"
+
+    @property
+    def fits(self) -> bool:
+        """Whether a regression is fitted, for which stations are needed."""
+        return self.method in ("pooled", "per_interval") or self.freezing == "pooled"
+
+    @model_validator(mode="after")
+    def _coefficients_where_they_belong(self) -> Self:
+        given = [name for name in ("coefficients", "coefficients_table") if getattr(self, name) is not None]
+        if self.method == "coefficients" and len(given) != 1:
+            raise ValueError("method 'coefficients' needs either coefficients or a coefficients_table")
+        if self.method != "coefficients" and given:
+            raise ValueError(f"{given[0]} are of use to the method 'coefficients' alone; found method '{self.method}'")
+        if self.coefficients is not None and len(self.coefficients) not in (1, 23):
+            raise ValueError(f"one set of coefficients, or 23; found {len(self.coefficients)}")
+        return self
 
 
 class Calibration(Section):
@@ -302,6 +448,16 @@ class Store(Section):
 
     chunk_pixels: Annotated[int, Field(ge=4, le=1200)] = 100
     """Most pixels along a chunk's side; the largest divisor of a tile's width up to it is taken."""
+
+    @field_validator("location", "endpoint", mode="before")
+    @classmethod
+    def _without_keys(cls, given: Any) -> Any:
+        if isinstance(given, str) and not _ADDRESS_ALONE.match(given) and _MAY_HOLD_A_PASSWORD.search(given):
+            raise ValueError(
+                "keys do not belong in an address, because recipes are kept with the results: put them into the "
+                "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+            )
+        return given
 
 
 class Cluster(Section):
@@ -360,9 +516,20 @@ class Recipe(Section):
                 given = getattr(sources, name)
                 if given is not None and given.target is None:
                     raise ValueError(f"sources.{name} has no 'target', but epochs.target is asked for")
-        if sources.lst and self.ground_correction.method == "pooled" and not sources.stations:
-            raise ValueError("ground_correction.method is 'pooled' but there are no sources.stations; use 'identity'")
+        if sources.lst:
+            self._enough_for_the_ground_correction()
         return self
+
+    def _enough_for_the_ground_correction(self) -> None:
+        asked, sources = self.ground_correction, self.sources
+        if asked.fits and not sources.stations:
+            raise ValueError(
+                f"ground_correction.method is '{asked.method}', freezing '{asked.freezing}', but there are no "
+                "sources.stations; use 'identity' and 'none'"
+            )
+        needs_ndvi = asked.fits or any(each.ndvi for each in asked.coefficients or ())
+        if needs_ndvi and not sources.ndvi:
+            raise ValueError("the ground correction needs sources.ndvi; or set ground_correction.method to 'identity'")
 
     @property
     def folder(self) -> Path:
@@ -428,7 +595,7 @@ def parse_recipe(text: str, path: Path) -> Recipe:
     try:
         recipe = Recipe.model_validate_json(as_json)
     except ValidationError as error:
-        raise _as_user_error(error, root, path) from error
+        raise _as_user_error(error, root, path) from None  # its own message repeats what the file says
     recipe._folder = path.resolve().parent
     return recipe
 
@@ -459,10 +626,10 @@ def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -
     faults = error.errors(include_url=False)
     lines = []
     for fault in faults:
-        keys = [str(key) for key in fault["loc"]]
-        message = _unknown_key(keys) if fault["type"] == "extra_forbidden" else fault["msg"]
-        found = "" if isinstance(fault["input"], dict) else f" (found {fault['input']!r})"
-        lines.append(f"{'.'.join(keys) or 'recipe'}, line {_line(root, keys)}: {message}{found}")
+        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _CATALOGUE)]
+        unknown = fault["type"] == "extra_forbidden"  # whatever it holds, such as a password, is not repeated
+        message = _unknown_key(keys) if unknown else fault["msg"] + _found(fault["input"])
+        lines.append(f"{'.'.join(keys) or 'recipe'}, line {_line(root, keys)}: {message}")
     count = f"{len(faults)} things" if len(faults) > 1 else "one thing"
     return UserError(
         f"{count} in the recipe cannot be used",
@@ -470,6 +637,15 @@ def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -
         found="\n    ".join(["", *lines]) if len(lines) > 1 else lines[0],
         remedy="correct the file and run again; `frostmap plan` checks it without running",
     )
+
+
+def _found(given: Any) -> str:
+    """Return what to say of a value that cannot be used; one that may hold a password is not repeated.
+
+    >>> _found(7), _found({"a": 7}), _found("s3://name:password@bucket/a")
+    (' (found 7)', '', '')
+    """
+    return "" if isinstance(given, dict) or _MAY_HOLD_A_PASSWORD.search(str(given)) else f" (found {given!r})"
 
 
 def _unknown_key(keys: list[str]) -> str:

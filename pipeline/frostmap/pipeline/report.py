@@ -19,6 +19,7 @@ import pandas as pd
 from frostmap.catalogs.collections import load_collection
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS, PERMAFROST
+from frostmap.pipeline.completeness import outage_page
 from frostmap.pipeline.figures import (
     BAD,
     EXPLAINED,
@@ -33,7 +34,7 @@ from frostmap.pipeline.figures import (
     epoch_in_words,
     granule_states,
 )
-from frostmap.pipeline.plan import outage_page
+from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.work import PRODUCTS, Work
 
@@ -241,26 +242,29 @@ def method(work: Work) -> Section:
     recipe, sources = work.recipe, work.recipe.sources
     steps: list[str] = []
     if sources.lst is not None:
-        quality, gaps = recipe.quality, recipe.gap_filling
+        quality = recipe.quality
         steps.append(
             "Four overpasses a day of Terra and Aqua (MOD11A1, MYD11A1) are read. Temperatures are kept whose quality "
             f"bits allow an error of {LST_ERRORS[quality.max_lst_error_class]}, and in emissivity of "
             f"{EMISSIVITY_ERRORS[quality.max_emissivity_error_class]}."
         )
-        steps.append(
-            f"Gaps are filled with the pixel's annual cycle of clear days ({gaps.harmonics} harmonics, at least "
-            f"{gaps.minimum_observations} observations) plus {gaps.anomaly_damping:g} times the mean anomaly of what "
-            f"was seen that day within {gaps.anomaly_radius_km:g} km."
-        )
-        steps.append(
-            "A sinusoid through the day's overpasses gives its mean temperature. Means below and above 0 °C are summed "
-            f"to freezing and thawing degree days of each year with at least {recipe.degree_days.minimum_days} valid "
-            "days, and averaged over the years of each epoch."
-        )
-        if recipe.ground_correction.method == "pooled":
+        if quality.residual_cloud_screen:
             steps.append(
-                "Thawing sums of the surface become those of the ground by a regression on weather stations (skin "
-                "sum, NDVI, latitude; intervals of 16 days). It is judged at stations that were left out of its fit."
+                "What lies far from the median of the 8 days before and after, on the cold side or by day also on the "
+                "warm one, is taken for cloud that the mask missed."
+            )
+        steps.append(_gap_filling_in_words(recipe))
+        steps.append(
+            f"{DAILY_MEANS[recipe.degree_days.daily_mean]} gives a day's mean temperature. Means below and above 0 °C "
+            f"are summed to freezing and thawing degree days of each {YEARS[recipe.degree_days.year]} with at least "
+            f"{recipe.degree_days.minimum_days} valid days, and averaged over the years of each epoch."
+        )
+        if recipe.ground_correction.method != "identity":
+            steps.append(GROUND_CORRECTIONS[recipe.ground_correction.method])
+        if recipe.ground_correction.freezing != "none":
+            steps.append(
+                "Freezing sums of the surface become those of the ground by a regression of yearly sums on weather "
+                "stations, judged in the same way."
             )
     else:
         steps.append("Mean annual freezing and thawing degree-day sums (DDF, DDT) were given.")
@@ -288,6 +292,53 @@ def method(work: Work) -> Section:
         f"at least {100 * recipe.frozen_ground.mask_fraction:g} % lake or glacier are shown as such."
     )
     return Section("method", "How it was made", steps, [], [])
+
+
+DAILY_MEANS = {
+    "sinusoid": "A sinusoid through the day's overpasses",
+    "mean4": "The mean of the day's overpasses",
+    "sin_linear": "A sine by day and straight lines by night through the day's overpasses",
+    "got09": "A cosine by day and exponential cooling by night through the day's overpasses",
+}
+GROUND_CORRECTIONS = {
+    "pooled": "Thawing sums of the surface become those of the ground by a regression on weather stations (skin sum, "
+    "NDVI, latitude; intervals of 16 days). It is judged at stations that were left out of its fit.",
+    "per_interval": "Thawing sums of the surface become those of the ground by regressions on weather stations (skin "
+    "sum, NDVI, latitude), one for each interval of 16 days and drawn towards the one of all. They are judged at "
+    "stations that were left out of their fit.",
+    "coefficients": "Thawing sums of the surface become those of the ground by coefficients that were given (skin sum, "
+    "NDVI, latitude; intervals of 16 days).",
+}
+YEARS = {"calendar": "calendar year", "freezing": "year from July to June"}
+
+
+def _gap_filling_in_words(recipe: Recipe) -> str:
+    gaps = recipe.gap_filling
+    cycle = f"the pixel's annual cycle of clear days ({gaps.harmonics} harmonics, at least {gaps.minimum_observations}"
+    if gaps.method == "annual_cycle":
+        return (
+            f"Gaps are filled with {cycle} observations) plus {gaps.anomaly_damping:g} times the mean anomaly of what "
+            f"was seen that day within {gaps.anomaly_radius_km:g} km."
+        )
+    if gaps.method == "harmonic":
+        return (
+            f"Gaps are filled with a series of {gaps.harmonics} harmonics of each pixel's year, from which "
+            f"observations more than {gaps.tolerance:g} K below the curve were dropped."
+        )
+    sentence = (
+        f"Gaps are filled with what about {gaps.analogues:,} pixels of like temperature, elevation and NDVI did "
+        f"between the day and those up to {gaps.reference_days} days before and after (SCSG)"
+    )
+    sentence += ", plus the day's own departure around the pixel." if gaps.residuals else "."
+    tops = recipe.sources.cloud_top
+    if tops is None:
+        sentence += " Heights of cloud tops were not given: all cloud counts as shading the ground below, uncorrected."
+    elif gaps.shading:
+        sentence += (
+            " Ground in the shade of clouds, by the heights of their tops, is corrected by what was seen in shade on "
+            "the same days."
+        )
+    return f"{sentence} What no other day can tell is filled with {cycle} observations)."
 
 
 def granules(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
@@ -354,8 +405,30 @@ def completeness(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             for row in every.to_dict("records")
         ]
         parts.append(Table("Share of pixel-days in the region", ("overpass", *present), by_overpass))
+    parts += _origins(work)
     absent = [] if parts else ["Observations were not counted in this run."]
     return Section("data", "Completeness of the observations", [], parts, absent)
+
+
+def _origins(work: Work) -> list[Picture | Table]:
+    """Return how the values of each overpass came about, all years together."""
+    tables = [work.table(f"filling-{year}") for year in all_years(work.recipe) if has_table(work, f"filling-{year}")]
+    if not tables:
+        return []
+    sums = pd.concat(tables).drop(columns=["year", "month"]).groupby("overpass", sort=False).sum()
+    sky = ["clear", "shadow", "sunlit_cloud", "shaded_cloud", "night_cloud", "no_swath"]
+    total = (sums[sky].sum(axis=1) + sums["missing"]).clip(lower=1)
+    columns = [*sky, "from_cycle", "no_shading_model", "residual_cloud", "view_interpolated", "missing"]
+    rows: list[tuple[str, ...]] = [
+        (
+            str(name).replace("_", ", ").capitalize(),
+            *(percent(sums.loc[name, column] / total[name]) for column in columns),
+        )
+        for name in sums.index
+    ]
+    heads = tuple(column.replace("_", " ") for column in columns)
+    note = "The first six and the missing add up; the others say of which of these more is known."
+    return [Table("What the sky was, and how values came about", ("overpass", *heads), rows, note)]
 
 
 def forcing(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
@@ -377,6 +450,16 @@ def forcing(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     parts: list[Picture | Table] = list(pictures.get("forcing", []))
     if not parts:
         absent.append("There are no maps of degree days yet.")
+    warnings = work.metrics.get("ground_correction", {})
+    given = warnings.get("warnings", []) if isinstance(warnings, dict) else []
+    sentences += [f"Look at this: {warning}." for warning in given]
+    if has_table(work, "stations"):
+        stations = work.table("stations")
+        left_out = stations[stations["excluded"].notna()] if "excluded" in stations else stations[:0]
+        if len(left_out):
+            listed = [(str(row["station"]), str(row["excluded"])) for row in left_out.head(50).to_dict("records")]
+            note = f"{len(left_out)} of {len(stations)}; tables/stations.csv has them all."
+            parts.append(Table("Stations that are left out", ("station", "why"), listed, note))
     if has_table(work, "ground_correction"):
         units = {"constant": "°C d", "thawing": "1", "ndvi": "°C d", "latitude": "°C d a degree"}
         table = work.table("ground_correction")

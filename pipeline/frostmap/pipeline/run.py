@@ -20,7 +20,7 @@ from distributed import Client, KilledWorker, LocalCluster, as_completed, wait
 
 from frostmap.pipeline import cubes, ledger, provenance
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
-from frostmap.pipeline.locks import locked
+from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import Plan, Step, assess, memory_per_worker, scheduled, workers
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import check
@@ -80,7 +80,7 @@ def run(
     work = Work(recipe, folder)
     steps: list[Step] = []
     contents: dict[str, str | None] = {}
-    with locked(folder), ExitStack() as stack:
+    with held(folder, work.storage), ExitStack() as stack:
         for stage, scope in scheduled(recipe, until):
             step = assess(work, stage, scope, contents)
             steps.append(step)
@@ -205,9 +205,11 @@ def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Re
     _write_metrics(work, metrics)
     if complaint is not None:
         raise complaint
-    _remove_strays(work, name, chunks, [write.task for write in writes])
-
-    digest = ledger.content_of(work.storage, name, chunks) if writes else ""
+    digest = ""
+    if writes:
+        layout = ledger.read_layout(work.storage, name)
+        _remove_strays(work, name, chunks, [write.task for write in writes], layout)
+        digest = ledger.content_of(layout, chunks)
     files_written = ledger.of_files(work.folder, outputs)
     content = ledger.digest([digest, sorted((key, value[1]) for key, value in files_written.items()), plain(metrics)])
     seconds = time.monotonic() - began
@@ -244,11 +246,10 @@ def _standing(work: Work, step: Step, writes: list[cubes.Write]) -> dict[str, le
     }
 
 
-def _remove_strays(work: Work, group: str, chunks: dict[str, ledger.ChunkRecord], tasks: list[str]) -> None:
+def _remove_strays(
+    work: Work, group: str, chunks: dict[str, ledger.ChunkRecord], tasks: list[str], layout: ledger.Layout | None
+) -> None:
     """Remove what no task of now has made: chunks and records of tasks that are no more, halves of interrupted ones."""
-    if not tasks:
-        return
-    layout = ledger.read_layout(work.storage, group)
     known = {f"{CUBE}/{key}" for record in chunks.values() for key in record.objects}
     known |= {f"{CUBE}/{key}" for key in (layout.metadata if layout else ())}
     work.storage.delete(set(work.storage.list(f"{CUBE}/{group}/")) - known)
@@ -265,13 +266,21 @@ def compute(client: Client, tasks: list[Delayed], progress: Callable[[int], None
         What a task raised; the others are given up.
     """
     futures = client.compute(tasks)
+    results: dict[str, Any] = {}
+    done = 0
     try:
-        for done, future in enumerate(as_completed(futures), start=1):
-            if future.status == "error":
-                _settle(client, futures)
-                raise _explained(future.exception())
+        for batch in as_completed(futures).batches():
+            for future in batch:
+                if future.status == "error":
+                    _settle(client, futures)
+                    raise _explained(future.exception())
+            fetched = {future.key: future for future in batch if future.key not in results}
+            results |= client.gather(fetched)
+            for future in fetched.values():
+                future.release()  # it is here: were its worker lost, the scheduler would have it made again
+            done += len(batch)
             progress(done)
-        return list(client.gather(futures))
+        return [results[future.key] for future in futures]
     finally:
         client.cancel([future for future in futures if not future.done()])
 

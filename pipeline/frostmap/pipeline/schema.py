@@ -100,21 +100,45 @@ NDVI_SERIES = Variable("ndvi", ("composite", "y", "x"), "float32", "1", "NDVI of
 ANNUAL_CYCLE = Variable(
     "annual_cycle", ("harmonic", "overpass", "y", "x"), "float32", "degC", "mean, cosine and sine terms of clear days"
 )
+ANNUAL_SPREAD = Variable("spread", ("overpass", "y", "x"), "float32", "K", "spread of clear days about the cycle")
 CLEAR_OBSERVATIONS = Variable(
     "clear_observations", ("overpass", "y", "x"), "int16", "1", "clear observations in the epoch"
 )
 
+STATE = Variable(
+    "state",
+    OBSERVED,
+    "uint8",
+    "1",
+    "observed: 0 to 3, the class of its error; else why not: 4 cloud, 5 not produced, 6 doubtful, 7 residual cloud; "
+    "+16 view interpolated, +32 no swath",
+    fill=5,
+)
+OBSERVATIONS = (LST, STATE, VIEW_TIME, VIEW_ANGLE)
+
+CLOUD_TOP = Variable("cloud_top", OBSERVED, "int16", "m", "height of cloud tops above sea level", fill=-9999)
+SKY = Variable(
+    "sky",
+    OBSERVED,
+    "uint8",
+    "1",
+    "0 clear, 1 cloud over sunlit ground, 2 cloud over shaded ground, 3 clear in a cloud's shadow, 4 night cloud, "
+    "5 no swath",
+    fill=255,
+)
+
 FILLED_LST = Variable("lst", OBSERVED, "uint16", "K", "gap-filled land surface temperature", fill=0, scale=0.02)
-FILLED_TIME = Variable("view_time", OBSERVED, "uint8", "h", "view time, cloudy pixels too", fill=255, scale=0.1)
+SIGMA = Variable("sigma", OBSERVED, "float16", "K", "standard error of the temperature")
 FILL_FLAG = Variable(
     "fill_flag",
     OBSERVED,
     "uint8",
     "1",
-    "0 observed, 1 annual cycle and anomaly, 2 annual cycle alone, 255 missing",
+    "bits 0-2: sky; 3: from the annual cycle; 4: view interpolated; 5: no model of the shading; 6: residual cloud; "
+    "255 missing",
     fill=255,
 )
-FILLED = (FILLED_LST, FILLED_TIME, FILL_FLAG)
+FILLED = (FILLED_LST, SIGMA, FILL_FLAG)
 
 FREEZING = Variable("freezing", SPATIAL, "float32", "degC d", "freezing degree-day sum of the year (DDF)")
 THAWING = Variable("thawing", SPATIAL, "float32", "degC d", "thawing degree-day sum of the year, skin (DDT)")
@@ -138,6 +162,7 @@ SNOW_COVER = Variable("snow_cover", SPATIAL, "float32", "%", "mean fractional sn
 PRECIPITATION = Variable("precipitation", SPATIAL, "float32", "mm", "mean annual precipitation")
 SAND = Variable("sand", SPATIAL, "float32", "%", "sand content")
 CLAY = Variable("clay", SPATIAL, "float32", "%", "clay content")
+TERRAIN = (ELEVATION, SLOPE, EASTNESS, NORTHNESS, WETNESS)
 PREDICTORS = (ELEVATION, SLOPE, NORTHNESS, EASTNESS, WETNESS, NDVI, SNOW_COVER, PRECIPITATION, SAND, CLAY)
 """The paper's nine predictors of E; aspect counts as one and needs two numbers."""
 

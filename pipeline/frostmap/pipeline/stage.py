@@ -68,6 +68,8 @@ class Stage:
     """Steps (`stage` or `stage/scope`) whose results it reads."""
     sources: Callable[[Recipe, str], list[Path]] = lambda _recipe, _scope: []
     """Files of the user that it reads."""
+    causes: Callable[[Work, str], dict[str, str]] = lambda _work, _scope: {}
+    """What else its result depends on: the name of the cause, and its digest."""
     sections: tuple[str, ...] = ()
     """Sections of the recipe that change its result."""
     judged_by: tuple[str, ...] = ()

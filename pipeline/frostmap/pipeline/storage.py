@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import obstore
 import xxhash
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -33,6 +33,7 @@ CUBE = "cube.zarr"
 """Name of the cube in a storage."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_NO_BUCKET = "<Code>NoSuchBucket</Code>"
 _AT_ONCE = 8  # objects that are read or removed at a time
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN")
 
@@ -77,6 +78,11 @@ class Storage:
         """Whether it is an object store."""
         return self.url.startswith("s3://")
 
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"{self.url} at {self.endpoint}" if self.endpoint else self.url
+
     def zarr_store(self) -> Store:
         """Return the cube as zarr sees it, to be read; what is written goes through `write_all`."""
         if not self.is_remote:
@@ -87,10 +93,11 @@ class Storage:
         """Return an object; None where there is none."""
         if not self._is_there:
             return None
-        with _explained(self.url, key):
+        with _explained(self.place, key):
             try:
                 return bytes(obstore.get(_objects(self), key).bytes())
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                _refuse_missing_bucket(error)
                 return None
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
@@ -107,9 +114,18 @@ class Storage:
 
     def write(self, key: str, content: bytes) -> str:
         """Write an object, whole or not at all; return its entity tag, where it gets one."""
-        with _explained(self.url, key):
+        with _explained(self.place, key):
             answer = obstore.put(_objects(self), key, content)
         return _tag(answer) if self.is_remote else ""
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object where there is none, and say whether it was written: of several at once, one is."""
+        with _explained(self.place, key):
+            try:
+                obstore.put(_objects(self), key, content, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
 
     def write_all(self, objects: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
         """Write objects, or remove those without content, while the next are made; return their entity tags by key."""
@@ -132,7 +148,7 @@ class Storage:
         """Return the objects below a prefix by key; none where it does not exist."""
         if not self._is_there:
             return {}
-        with _explained(self.url, prefix):
+        with _explained(self.place, prefix):
             return {
                 meta["path"]: Stored(meta["size"], meta["last_modified"], _tag(meta) if self.is_remote else "")
                 for page in obstore.list(_objects(self), prefix)
@@ -151,8 +167,11 @@ class Storage:
                 continue
 
     def _delete(self, key: str) -> str:
-        with _explained(self.url, key), suppress(FileNotFoundError):
-            obstore.delete(_objects(self), key)
+        with _explained(self.place, key):
+            try:
+                obstore.delete(_objects(self), key)
+            except FileNotFoundError as error:
+                _refuse_missing_bucket(error)
         return ""
 
 
@@ -166,12 +185,19 @@ class _Bucket(ObjectStore[S3Store]):
 
     @property
     def _place(self) -> str:
-        return f"s3://{self.store.config.get('bucket')}/{self.store.prefix}"
+        config = self.store.config
+        return Storage(f"s3://{config.get('bucket')}/{self.store.prefix}", config.get("endpoint", "")).place
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a part of it; None where there is none."""
         with _explained(self._place, key):
-            return await super().get(key, prototype, byte_range)
+            found = await super().get(key, prototype, byte_range)
+            if found is None and key.endswith("zarr.json"):  # zarr does not tell a missing bucket from an object
+                try:
+                    await obstore.get_async(self.store, key)
+                except FileNotFoundError as error:
+                    _refuse_missing_bucket(error)
+            return found
 
 
 @functools.lru_cache(maxsize=32)
@@ -211,14 +237,28 @@ def _tag(meta: Any) -> str:
     return str(meta.get("e_tag") or "").removeprefix("W/").strip('"')
 
 
+def _refuse_missing_bucket(error: FileNotFoundError) -> None:
+    """Raise the error of a missing bucket; obstore has the same one for a missing object, which is fine."""
+    if _NO_BUCKET in str(error):
+        raise error
+
+
 @contextmanager
 def _explained(place: str, key: str) -> Iterator[None]:
     """Turn the object store's errors into ones that say what to do."""
     try:
         yield
     except (BaseError, OSError) as error:
-        said = _said(str(error))
+        no_bucket, said = _NO_BUCKET in str(error), _said(str(error))
         error.args = (said,)  # it stays the context of the new one, and goes with it when a worker sends that
+        if no_bucket:
+            raise UserError(
+                "the bucket for the cube does not exist",
+                where=place,
+                found=said,
+                wanted="a bucket that was made before",
+                remedy="make it, or correct store.location, store.endpoint and store.region in the recipe",
+            ) from None
         raise StorageError(
             "the storage of the cube failed",
             where=f"{place}, {key}",

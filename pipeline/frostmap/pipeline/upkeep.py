@@ -13,7 +13,7 @@ from distributed import Client
 from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.granule_inputs import Note
-from frostmap.pipeline.locks import locked
+from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import assess, scheduled
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.run import Event, Reporter, compute, connected
@@ -66,7 +66,7 @@ def verify(work: Work, report: Reporter = lambda _event: None) -> Verified:
     """
     faults: list[Fault] = []
     objects = size = 0
-    with locked(work.folder):
+    with held(work.folder, work.storage):
         for stage, scope in scheduled(work.recipe):
             name = step_name(stage.name, scope)
             report(Event("started", name, stage.title))
@@ -92,7 +92,7 @@ def _faults_of_files(work: Work, name: str) -> list[Fault]:
     record = ledger.read_record(work.ledger, name)
     if record is None:
         return []
-    lost = ledger.lost_outputs(work.folder, record, by_content=True)
+    lost = ledger.lost_outputs(work.ledger, record, work.folder, by_content=True)
     return [Fault(name, "", f"{path} is {what}") for path, what in lost.items()]
 
 
@@ -107,7 +107,7 @@ def retry(
     """Try granules again that could not be had or read, and those alone."""
     work = Work(recipe, folder)
     tried, failed = 0, list[Note]()
-    with locked(folder):
+    with held(folder, work.storage):
         waiting = [
             (stage, scope, tasks) for stage, scope in scheduled(recipe) if (tasks := _failed(work, stage, scope))
         ]

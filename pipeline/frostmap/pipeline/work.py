@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import calendar
+import itertools
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +28,13 @@ from shapely.geometry.base import BaseGeometry
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.completeness import completed
+from frostmap.catalogs.elevation import ElevationTile, tile_name
 from frostmap.catalogs.granules import Granule
 from frostmap.catalogs.grids import lattice, parse_tile, region_geobox, tiles_of
-from frostmap.catalogs.sources import open_source
+from frostmap.catalogs.sources import Source, find_elevation, open_sources
 from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.downloads import Downloads
+from frostmap.pipeline.elevation_cells import square_degrees
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.recipe import Catalogue, Recipe
 from frostmap.pipeline.stage import all_years
@@ -37,6 +42,28 @@ from frostmap.pipeline.storage import Storage
 
 PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1",)}
 """Product definitions behind each kind of granules in a recipe's sources."""
+
+
+class ElevationCells(NamedTuple):
+    """The square degrees of the elevation model that the map needs."""
+
+    found: tuple[ElevationTile, ...]
+    """Where they are, by name."""
+
+    missing: tuple[str, ...]
+    """Names of those that no source has: sea, or holes in the catalogue."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return how many there are, and which are missing, as plain data."""
+        return {
+            "expected": len(self.found) + len(self.missing),
+            "found_in": dict(Counter(cell.source for cell in self.found)),
+            "missing": list(self.missing),
+        }
+
+
+LONGEST_SHADOW_KM = 90.0
+"""How far from a pixel clouds may stand that shade it [km]."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +107,41 @@ class Work:
         """What the sources have: granules by kind (lst, ndvi) and year."""
         found: dict[str, dict[str, list[Granule]]] = {}
         for kind, products in PRODUCTS.items():
-            source: Catalogue | None = getattr(self.recipe.sources, kind)
-            if source is not None:
+            sources = self.sources.get(kind)
+            if sources:
                 found[kind] = {
-                    year: [granule for product in products for granule in self._search(kind, source, product, year)]
+                    year: [granule for product in products for granule in self._search(kind, sources, product, year)]
                     for year in all_years(self.recipe)
                 }
         return found
+
+    @cached_property
+    def sources(self) -> dict[str, list[Source]]:
+        """Where each kind of granules (lst, ndvi) and elevation are looked for, in turn, under names of their own."""
+        return sources_of(self.recipe)
+
+    @cached_property
+    def elevation_cells(self) -> ElevationCells | None:
+        """The cells of the elevation model under the region; None where the recipe has a raster, or no elevation."""
+        sources = self.sources.get("elevation")
+        if not sources:
+            return None
+        wanted = square_degrees(self.geobox, self.inside)
+        found = find_elevation(sources, wanted)
+        missing = sorted(map(tile_name, wanted - {cell.corner for cell in found}))
+        if not found:
+            raise DataIncomplete(
+                "no source has a cell of the elevation model",
+                where=f"{', '.join(source.name for source in sources)} (recipe: sources.elevation)",
+                found="no item",
+                wanted=", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else ""),
+                remedy="correct the region or the source; `frostmap plan` shows what is found",
+            )
+        return ElevationCells(tuple(found), tuple(missing))
+
+    def cell_identity(self, cell: ElevationTile) -> list[str]:
+        """Return what tells a cell of the elevation model from another version of it, without reading it."""
+        return [cell.name, *([] if "://" in cell.href else [_file_identity(cell.href)])]
 
     @property
     def downloads(self) -> Downloads:
@@ -109,18 +164,14 @@ class Work:
         """Return the digest of what a task reads."""
         return ledger.digest([(key, self.identity(granule)) for key, granule in sorted(granules.items())])
 
-    def _search(self, kind: str, source: Catalogue, product: str, year: str) -> list[Granule]:
+    def _search(self, kind: str, sources: list[Source], product: str, year: str) -> list[Granule]:
         collection = load_collection(product)
-        recipe = self.recipe
-        sources = [
-            open_source(each.kind, recipe.catalogue(each), allow_hosts=recipe.sources.allow_hosts)
-            for each in source.in_turn()
-        ]
         granules = completed(sources, collection, self.tiles, date(int(year), 1, 1), date(int(year), 12, 31))
         if not granules:
+            catalogues = _catalogues(self.recipe, kind)
             raise DataIncomplete(
                 f"no source has a {product.upper()} granule of {year}",
-                where=f"{', '.join(recipe.catalogue(each) or each.kind for each in source.in_turn())} "
+                where=f"{', '.join(self.recipe.catalogue(each) or each.kind for each in catalogues)} "
                 f"(recipe: sources.{kind})",
                 found="no item",
                 wanted=f"tiles {', '.join(self.tiles)}, {year}-01-01 to {year}-12-31, in one of the collections "
@@ -209,8 +260,11 @@ class Work:
 
     @cached_property
     def inside_with_margin(self) -> npt.NDArray[np.bool_]:
-        """(y, x): pixels of the region, and all that lie in the neighbourhood of one."""
-        near: npt.NDArray[np.bool_] = maximum_filter(self.inside, size=2 * self.neighbourhood_pixels + 1)
+        """(y, x): pixels of the region, and all that matter to one: in its neighbourhood, or shading it."""
+        reach = self.neighbourhood_pixels
+        if self.recipe.sources.cloud_top is not None:
+            reach = max(reach, round(LONGEST_SHADOW_KM / self.pixel_km))
+        near: npt.NDArray[np.bool_] = maximum_filter(self.inside, size=2 * reach + 1)
         return near
 
     def tile_window(self, tile: str) -> tuple[slice, slice]:
@@ -252,6 +306,26 @@ class Work:
         """Width of a pixel [km]; about, on a grid of degrees."""
         size = abs(self.geobox.affine.a)
         return size * 111.2 if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
+
+
+def sources_of(recipe: Recipe) -> dict[str, list[Source]]:
+    """Return the sources of a recipe by what is looked for in them (lst, ndvi, elevation), in turn.
+
+    Over the whole recipe, no two of them are called alike.
+    """
+    given = {kind: _catalogues(recipe, kind) for kind in (*PRODUCTS, "elevation")}
+    opened = iter(
+        open_sources(
+            [(each.kind, recipe.catalogue(each)) for catalogues in given.values() for each in catalogues],
+            allow_hosts=recipe.sources.allow_hosts,
+        )
+    )
+    return {kind: list(itertools.islice(opened, len(catalogues))) for kind, catalogues in given.items() if catalogues}
+
+
+def _catalogues(recipe: Recipe, kind: str) -> list[Catalogue]:
+    source = getattr(recipe.sources, kind)
+    return source.in_turn() if isinstance(source, Catalogue) else []
 
 
 def _file_identity(href: str) -> str:

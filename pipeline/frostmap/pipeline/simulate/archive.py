@@ -20,6 +20,7 @@ from shapely.geometry import mapping
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, Tile, lattice
 from frostmap.pipeline.simulate.catalogue import COLLECTIONS, granule_folder, write_catalogue, write_item
 from frostmap.pipeline.simulate.climate import landscape
+from frostmap.pipeline.simulate.cloud_tops import BY_DAY, prepare_field, write_field, write_swaths
 from frostmap.pipeline.simulate.granules import PRODUCTS, granule_id, write_cogs, write_hdf
 from frostmap.pipeline.simulate.outline import plateau_outline
 from frostmap.pipeline.simulate.positions import Places, Window
@@ -121,6 +122,7 @@ def write_archive(
             work.append((_write_composites, (folder, simulation, tile, year)))
             for first, last in _blocks(year):
                 work.append((_write_days, (folder, simulation, tile, first, last)))
+    work += _cloud_top_work(folder, simulation)
 
     maps: list[_Maps] = []
     for done, result in enumerate(_results(work, client), 1):
@@ -157,6 +159,20 @@ def write_archive(
     return ArchiveSummary(
         folder, catalogue, len(granules), *counts, surveys, shares, round(time.monotonic() - started, 2)
     )
+
+
+def _cloud_top_work(folder: Path, simulation: Simulation) -> list[tuple[Callable[..., _Maps | None], tuple[Any, ...]]]:
+    if simulation.cloud_tops == "field":
+        chunks = range(prepare_field(folder, simulation))
+        return [(write_field, (folder, simulation, tile, at)) for tile in simulation.tile_addresses for at in chunks]
+    if simulation.cloud_tops == "mod06":
+        return [
+            (write_swaths, (folder, simulation, product, first, last))
+            for product in BY_DAY
+            for year in simulation.years
+            for first, last in _blocks(year)
+        ]
+    return []
 
 
 def _results(
@@ -381,6 +397,11 @@ def _write_sites(folder: Path, simulation: Simulation) -> tuple[int, int]:
 
 def _readme(simulation: Simulation, shares: Mapping[str, float], surveys: Sequence[str]) -> str:
     truths = ", ".join(f"{100 * share:.1f} % in {label}" for label, share in shares.items())
+    cloud_tops = {
+        "none": "",
+        "field": "\n| `cloud_tops.zarr` | heights of the cloud tops that are seen by day |",
+        "mod06": "\n| `cloud_tops/` | MOD06_L2 and MYD06_L2: swaths of heights of cloud tops, by day |",
+    }[simulation.cloud_tops]
     return f"""# A simulated archive
 
 Everything in this folder was **simulated** by frostmap: nothing in it is an observation, and nothing in it says
@@ -398,7 +419,7 @@ years {", ".join(map(str, simulation.years))}.
 | `surveys/` | survey maps of the training epoch: {", ".join(surveys) or "none in these tiles"} |
 | `stations.csv`, `stations_daily.csv.gz` | weather stations and their daily 0-cm ground temperature |
 | `boreholes.csv` | boreholes of the target epoch |
-| `truth_*.tif` | what a perfect map would show: ddf, ddt, e, frozen_ground |
+| `truth_*.tif` | what a perfect map would show: ddf, ddt, e, frozen_ground |{cloud_tops}
 
 True share of permafrost in the outlined part of these tiles: {truths}.
 """

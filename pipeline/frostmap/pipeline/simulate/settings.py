@@ -41,6 +41,9 @@ class Simulation(BaseModel):
     surveys: int = Field(default=5, ge=0, le=5)
     """Survey maps; those outside the tiles are not written."""
 
+    cloud_tops: Literal["none", "field", "mod06"] = "none"
+    """Whether heights of cloud tops are written too: as a gridded field, or as swaths of MODIS's cloud product."""
+
     @field_validator("tiles")
     @classmethod
     def _known_tiles(cls, tiles: tuple[str, ...]) -> tuple[str, ...]:

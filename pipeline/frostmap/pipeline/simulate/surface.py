@@ -149,6 +149,58 @@ def sun_position(latitude: float, hour: float, tilt: float, equation: float) -> 
 
 
 @njit(nogil=True)
+def mean_at(hour: float, yesterday: float, today: float, tomorrow: float) -> float:
+    """Return what the day's course rides on at an hour [°C]: daily means meet at local noon."""
+    since_noon = (hour - 12.0) / 24.0
+    if since_noon < 0.0:
+        return today * (1.0 + since_noon) - yesterday * since_noon
+    return today * (1.0 - since_noon) + tomorrow * since_noon
+
+
+@njit(nogil=True)
+def cloud_over_sun(
+    longitude: float,
+    latitude: float,
+    utc: float,
+    hour: float,
+    top_km: float,
+    threshold: float,
+    tilt: float,
+    equation: float,
+    seed: np.uint64,
+) -> float:
+    """Return the cloud field less its threshold where the sun's ray passes the cloud's level; 0 where no sun is up."""
+    sun, azimuth = sun_position(latitude, hour, tilt, equation)
+    if sun >= 1.48:
+        return 0.0
+    east, north = displaced(longitude, latitude, top_km, sun, azimuth)
+    return cloudiness(east, north, utc, threshold, seed)
+
+
+@njit(nogil=True)
+def shaded_course(course: float, swing: float, shade: float) -> float:
+    """Return the day's course below cloud [K]: a shaded skin loses part of what the sun gave it.
+
+    Parameters
+    ----------
+    course, swing
+        The same under clear sky, and its amplitude [K].
+    shade
+        See `cloud_over_sun`.
+    """
+    if shade > 0.0:
+        return course - (0.18 + 0.22 * min(shade / 0.5, 1.0)) * max(course + 0.25 * swing, 0.0)
+    return course
+
+
+@njit(nogil=True)
+def length_of_day(latitude: float, tilt: float) -> float:
+    """Return the hours from sunrise to sunset."""
+    cosine = -math.tan(math.radians(latitude)) * math.tan(tilt)
+    return 24.0 / math.pi * math.acos(min(max(cosine, -0.99), 0.99))
+
+
+@njit(nogil=True)
 def _observe(
     day: int,
     which: int,
@@ -186,8 +238,7 @@ def _observe(
             last_latitude = latitude[i]
             local_hour, turns, across = track(last_latitude, node_hour, ascending)
             azimuth = view_azimuth(last_latitude, -1.0, ascending)
-            cosine = -math.tan(math.radians(last_latitude)) * math.tan(tilt)
-            day_length = 24.0 / math.pi * math.acos(min(max(cosine, -0.99), 0.99))
+            day_length = length_of_day(last_latitude, tilt)
         lst[i], time[i], angle[i], coverage[i] = 0, 255, 255, 0
         hour, zenith = overpass(longitude[i], day, phase, local_hour, turns, across)
         if hour == NO_SWATH:
@@ -215,21 +266,12 @@ def _observe(
             continue
         luck = uniform(rows[i], columns[i], 4 * day + which, pixel_seed + np.uint64(1))
         bell = luck + uniform(rows[i], columns[i], 4 * day + which, pixel_seed + np.uint64(2)) - 1.0  # sd 0.408
-        # skin: daily means meet at local noon, the day's course rides on them
-        since_noon = (hour - 12.0) / 24.0
-        if since_noon < 0.0:
-            mean = today[i] * (1.0 + since_noon) - yesterday[i] * since_noon
-        else:
-            mean = today[i] * (1.0 - since_noon) + tomorrow[i] * since_noon
         course = swing[i] * interpolated_course(table, day_length, hour)
         if by_day:
-            sun, sun_azimuth = sun_position(latitude[i], hour, tilt, equation)
-            if sun < 1.48:
-                east, north = displaced(longitude[i], latitude[i], top, sun, sun_azimuth)
-                shade = cloudiness(east, north, utc, threshold, cloud_seed)
-                if shade > 0.0:  # a shaded skin loses part of what the sun gave it
-                    course -= (0.18 + 0.22 * min(shade / 0.5, 1.0)) * max(course + 0.25 * swing[i], 0.0)
+            shade = cloud_over_sun(longitude[i], latitude[i], utc, hour, top, threshold, tilt, equation, cloud_seed)
+            course = shaded_course(course, swing[i], shade)
         oblique = (zenith / 1.134) ** 2  # 1 at 65°
+        mean = mean_at(hour, yesterday[i], today[i], tomorrow[i])
         value = mean + course - 0.6 * oblique + bell * (1.1 + 1.2 * oblique)
         if missed:
             value -= 2.0 + 10.0 * luck
@@ -263,12 +305,8 @@ def observed_days(scene_: Scene, first: dt.date, last: dt.date) -> Iterator[tupl
     first, last
         First and last date.
     """
-    day = day_number(first)
-    skins = [skin_day(scene_.climate, day + shift) for shift in (-1, 0)]
-    for shift in range((last - first).days + 1):
-        skins = [*skins[-2:], skin_day(scene_.climate, day + shift + 1)]
-        date = first + dt.timedelta(days=shift)
-        yield date, _granules(scene_, date, skins[0][0], skins[1][0], skins[2][0], skins[1][1])
+    for date, means, swing in _skins(scene_, first, last):
+        yield date, _granules(scene_, date, *means, swing)
 
 
 def _granules(
@@ -331,3 +369,171 @@ def _granules(
         stored["Emis_32"] = np.where(seen, scene_.emissivity_32, np.uint8(0))
         products[product] = stored
     return products
+
+
+# ---- what nobody observes -----------------------------------------------------------------------------------------
+
+
+def true_skin_days(scene_: Scene, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, NDArray[np.float32]]]:
+    """Yield each date with the skin temperature at its four overpasses [°C], (overpass, y, x).
+
+    It is what gap filling looks for: below clouds and in their shade too, without the radiometer's noise, its
+    obliqueness and missed clouds. NaN where no swath reaches. See `observed_days`.
+    """
+    window, places = scene_.window, scene_.land.places
+    for date, means, swing in _skins(scene_, first, last):
+        day, day_of_year = day_number(date), date.timetuple().tm_yday - 1.0
+        day_angle = 2.0 * math.pi * day_of_year / 365.0
+        yesterday, today, tomorrow = means
+        skin = np.empty((len(NODE_HOUR), window.height, window.width), np.float32)
+        for which in range(len(NODE_HOUR)):
+            _true_skin(
+                day,
+                which,
+                NODE_HOUR[which],
+                NODE_PHASE[which],
+                bool(ASCENDING[which]),
+                float(solar_declination(day_angle)),
+                float(equation_of_time(day_angle)) / 60.0,
+                monsoon(day_of_year),
+                places.longitude.ravel(),
+                places.latitude.ravel(),
+                scene_.clouds.winter.ravel(),
+                scene_.clouds.summer.ravel(),
+                scene_.clouds.seed,
+                yesterday,
+                today,
+                tomorrow,
+                swing,
+                day_course_table(),
+                skin[which].reshape(-1),
+            )
+        yield date, skin
+
+
+def true_daily_means(
+    scene_: Scene, first: dt.date, last: dt.date, pixels: NDArray[np.int64]
+) -> Iterator[tuple[dt.date, NDArray[np.float32]]]:
+    """Yield each date with the mean skin temperature of its local day [°C], in the sun and in the shade of clouds.
+
+    Parameters
+    ----------
+    scene_
+        Of the year of the dates.
+    first, last
+        First and last date.
+    pixels
+        Which pixels, counted along the rows.
+    """
+    places = scene_.land.places
+    for date, means, swing in _skins(scene_, first, last):
+        day_of_year = date.timetuple().tm_yday - 1.0
+        day_angle = 2.0 * math.pi * day_of_year / 365.0
+        yesterday, today, tomorrow = (values[pixels] for values in means)
+        mean = _true_daily_mean(
+            day_number(date),
+            float(solar_declination(day_angle)),
+            float(equation_of_time(day_angle)) / 60.0,
+            monsoon(day_of_year),
+            places.longitude.ravel()[pixels],
+            places.latitude.ravel()[pixels],
+            scene_.clouds.winter.ravel()[pixels],
+            scene_.clouds.summer.ravel()[pixels],
+            scene_.clouds.seed,
+            yesterday,
+            today,
+            tomorrow,
+            swing[pixels],
+            day_course_table(),
+        )
+        yield date, mean
+
+
+Means = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Daily means of the day before, of the day and of the next [°C], flat over the places."""
+
+
+def _skins(scene_: Scene, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, Means, NDArray[np.float64]]]:
+    """Yield each date with daily means and the day amplitude."""
+    day = day_number(first)
+    skins = [skin_day(scene_.climate, day + shift) for shift in (-1, 0)]
+    for shift in range((last - first).days + 1):
+        skins = [*skins[-2:], skin_day(scene_.climate, day + shift + 1)]
+        yield first + dt.timedelta(days=shift), (skins[0][0], skins[1][0], skins[2][0]), skins[1][1]
+
+
+@njit(nogil=True)
+def _true_skin(
+    day: int,
+    which: int,
+    node_hour: float,
+    phase: float,
+    ascending: bool,
+    tilt: float,
+    equation: float,
+    monsoon_now: float,
+    longitude: NDArray[np.float64],
+    latitude: NDArray[np.float64],
+    threshold_winter: NDArray[np.float64],
+    threshold_summer: NDArray[np.float64],
+    cloud_seed: np.uint64,
+    yesterday: NDArray[np.float64],
+    today: NDArray[np.float64],
+    tomorrow: NDArray[np.float64],
+    swing: NDArray[np.float64],
+    table: NDArray[np.float64],
+    skin: NDArray[np.float32],
+) -> None:
+    by_day = which < 2
+    last_latitude = np.nan
+    local_hour, turns, across, day_length = 0.0, 0.0, 0.0, 0.0
+    for i in range(longitude.size):
+        if latitude[i] != last_latitude:  # once a row
+            last_latitude = latitude[i]
+            local_hour, turns, across = track(last_latitude, node_hour, ascending)
+            day_length = length_of_day(last_latitude, tilt)
+        skin[i] = np.nan
+        hour, _ = overpass(longitude[i], day, phase, local_hour, turns, across)
+        if hour == NO_SWATH:
+            continue
+        course = swing[i] * interpolated_course(table, day_length, hour)
+        if by_day:
+            utc = 24.0 * day + hour - longitude[i] / 15.0
+            threshold = threshold_winter[i] + monsoon_now * (threshold_summer[i] - threshold_winter[i])
+            top = cloud_top(longitude[i], latitude[i], utc, cloud_seed)
+            shade = cloud_over_sun(longitude[i], latitude[i], utc, hour, top, threshold, tilt, equation, cloud_seed)
+            course = shaded_course(course, swing[i], shade)
+        skin[i] = mean_at(hour, yesterday[i], today[i], tomorrow[i]) + course
+
+
+@njit(nogil=True)
+def _true_daily_mean(
+    day: int,
+    tilt: float,
+    equation: float,
+    monsoon_now: float,
+    longitude: NDArray[np.float64],
+    latitude: NDArray[np.float64],
+    threshold_winter: NDArray[np.float64],
+    threshold_summer: NDArray[np.float64],
+    cloud_seed: np.uint64,
+    yesterday: NDArray[np.float64],
+    today: NDArray[np.float64],
+    tomorrow: NDArray[np.float64],
+    swing: NDArray[np.float64],
+    table: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    mean = np.empty(longitude.size, np.float32)
+    for i in range(longitude.size):
+        day_length = length_of_day(latitude[i], tilt)
+        threshold = threshold_winter[i] + monsoon_now * (threshold_summer[i] - threshold_winter[i])
+        total = 0.0
+        for h in range(24):
+            hour = h + 0.5
+            utc = 24.0 * day + hour - longitude[i] / 15.0
+            top = cloud_top(longitude[i], latitude[i], utc, cloud_seed)
+            shade = cloud_over_sun(longitude[i], latitude[i], utc, hour, top, threshold, tilt, equation, cloud_seed)
+            course = shaded_course(swing[i] * interpolated_course(table, day_length, hour), swing[i], shade)
+            total += mean_at(hour, yesterday[i], today[i], tomorrow[i]) + course
+        mean[i] = total / 24.0
+    return mean

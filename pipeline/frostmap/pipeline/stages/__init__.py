@@ -4,6 +4,7 @@ from frostmap.pipeline.stage import Stage
 from frostmap.pipeline.stages.annual_cycle import ANNUAL_CYCLE
 from frostmap.pipeline.stages.calibration import CALIBRATION
 from frostmap.pipeline.stages.change import CHANGE
+from frostmap.pipeline.stages.cloud_top import CLOUD_TOPS
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
 from frostmap.pipeline.stages.forcing import FORCING
@@ -13,7 +14,10 @@ from frostmap.pipeline.stages.ground_correction import GROUND_CORRECTION
 from frostmap.pipeline.stages.ingest import INGEST
 from frostmap.pipeline.stages.maps import MAPS
 from frostmap.pipeline.stages.masks import MASKS
+from frostmap.pipeline.stages.observations import OBSERVATIONS_KEPT
 from frostmap.pipeline.stages.report import REPORT
+from frostmap.pipeline.stages.sky_classes import SKY_CLASSES
+from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.stages.transfer import TRANSFER
 from frostmap.pipeline.stages.validation import VALIDATION
 from frostmap.pipeline.stages.vegetation import VEGETATION
@@ -22,6 +26,10 @@ STAGES: tuple[Stage, ...] = (
     INGEST,
     VEGETATION,
     MASKS,
+    TERRAIN_MADE,
+    OBSERVATIONS_KEPT,
+    CLOUD_TOPS,
+    SKY_CLASSES,
     ANNUAL_CYCLE,
     GAP_FILLING,
     DEGREE_DAYS,

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from frostmap.kernels.annual_cycle import fit_annual_cycle, harmonic_basis
-from frostmap.kernels.quality import land_surface_temperature
+from frostmap.kernels.annual_cycle import fit_annual_cycle_and_spread, harmonic_basis
 from frostmap.pipeline.blocks import Block, map_windows
-from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
+from frostmap.pipeline.recipe import GapFilling, Recipe
 from frostmap.pipeline.schema import ANNUAL_CYCLE as COEFFICIENTS
-from frostmap.pipeline.schema import CLEAR_OBSERVATIONS, LST
+from frostmap.pipeline.schema import ANNUAL_SPREAD, CLEAR_OBSERVATIONS
+from frostmap.pipeline.scsg import celsius
 from frostmap.pipeline.stage import Products, Stage, all_epochs
 from frostmap.pipeline.work import Work
 
@@ -24,29 +24,27 @@ def build(work: Work, epoch: str) -> Products:
     years = sorted(recipe.epochs.named()[epoch].years)
     sizes = work.sizes(epoch)
     made = map_windows(
-        partial(fit, quality=recipe.quality, settings=recipe.gap_filling),
-        [work.open(f"ingest/{year}")[["lst", "qc"]] for year in years],
-        (COEFFICIENTS, CLEAR_OBSERVATIONS),
+        partial(fit, settings=recipe.gap_filling),
+        [work.open(f"observations/{year}")[["lst"]] for year in years],
+        (COEFFICIENTS, ANNUAL_SPREAD, CLEAR_OBSERVATIONS),
         sizes,
         block=work.chunk_pixels,
+        overpasses=True,
         wanted=work.inside_with_margin,
     )
     coords = {name: np.arange(sizes[name], dtype="int8") for name in ("harmonic", "overpass")}
     return Products(cube=made.cube, tasks=made.tasks, coords=coords)
 
 
-def fit(*years: xr.Dataset, quality: Quality, settings: GapFilling) -> Block:
-    """Return coefficients (harmonic, overpass, y, x) and counts of clear observations of some years."""
+def fit(*years: xr.Dataset, settings: GapFilling) -> Block:
+    """Return coefficients (harmonic, overpass, y, x), spread and count of observations of one overpass's years."""
     basis = harmonic_basis(np.concatenate([days_since_2000(year) for year in years]), settings.harmonics)
-    coefficients, observations = [], []
-    for overpass in range(years[0].sizes["overpass"]):
-        temperature = np.concatenate([temperatures(year, quality, overpass) for year in years])
-        fitted, count = fit_annual_cycle(temperature, basis, settings.minimum_observations)
-        coefficients.append(fitted)
-        observations.append(count)
+    temperature = np.concatenate([celsius(year["lst"].values[:, 0]) for year in years])
+    coefficients, count, spread = fit_annual_cycle_and_spread(temperature, basis, settings.minimum_observations)
     return {
-        COEFFICIENTS.name: np.stack(coefficients, axis=1).astype(np.float32),
-        CLEAR_OBSERVATIONS.name: np.stack(observations).astype(np.int16),
+        COEFFICIENTS.name: coefficients[:, None].astype(np.float32),
+        ANNUAL_SPREAD.name: spread[None].astype(np.float32),
+        CLEAR_OBSERVATIONS.name: count[None].astype(np.int16),
     }
 
 
@@ -56,28 +54,17 @@ def days_since_2000(cube: xr.Dataset) -> npt.NDArray[np.float64]:
     return days
 
 
-def temperatures(cube: xr.Dataset, quality: Quality, overpass: int) -> npt.NDArray[np.float32]:
-    """Return the trusted temperatures (time, y, x) of one overpass [°C], NaN where there are none."""
-    return land_surface_temperature(
-        np.ascontiguousarray(cube["lst"].values[:, overpass]),
-        np.ascontiguousarray(cube["qc"].values[:, overpass]),
-        scale=LST.scale or 1.0,
-        max_lst_error_class=quality.max_lst_error_class,
-        max_emissivity_error_class=quality.max_emissivity_error_class,
-    )
-
-
 def _scopes(recipe: Recipe) -> list[str]:
     return all_epochs(recipe) if recipe.sources.lst else []
 
 
 def _inputs(recipe: Recipe, epoch: str) -> list[str]:
-    return [f"ingest/{year}" for year in sorted(recipe.epochs.named()[epoch].years)]
+    return [f"observations/{year}" for year in sorted(recipe.epochs.named()[epoch].years)]
 
 
 def _memory(work: Work, epoch: str) -> int:
     days = 366 * len(work.recipe.epochs.named()[epoch].years)
-    return days * work.chunk_pixels**2 * (4 * 3 + 2 * 4)  # raw LST and QC of four overpasses, one as float32, twice
+    return days * work.chunk_pixels**2 * (2 + 3 * 4)  # counts of one overpass, and float32 in three steps
 
 
 ANNUAL_CYCLE = Stage(
@@ -86,7 +73,8 @@ ANNUAL_CYCLE = Stage(
     build,
     scopes=_scopes,
     inputs=_inputs,
-    sections=("quality", "gap_filling"),
-    writes=(COEFFICIENTS, CLEAR_OBSERVATIONS),
+    sections=("gap_filling",),
+    writes=(COEFFICIENTS, ANNUAL_SPREAD, CLEAR_OBSERVATIONS),
     memory=_memory,
+    version=2,
 )

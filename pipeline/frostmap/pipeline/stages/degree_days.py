@@ -17,7 +17,7 @@ def build(work: Work, year: str) -> Products:
     """Return the sums of a year."""
     made = map_windows(
         sums,
-        [work.open(f"gap_filling/{year}")[["lst", "view_time"]]],
+        [work.open(f"gap_filling/{year}")[["lst"]], work.open(f"observations/{year}")[["view_time"]]],
         YEAR,
         work.sizes(year),
         block=work.chunk_pixels,
@@ -26,9 +26,9 @@ def build(work: Work, year: str) -> Products:
     return Products(cube=made.cube, tasks=made.tasks, coords={"interval": np.arange(23, dtype="int16")})
 
 
-def sums(filled: xr.Dataset) -> Block:
+def sums(filled: xr.Dataset, seen: xr.Dataset) -> Block:
     """Return the year's sums of a window: one fused pass over stored counts."""
-    lst, view_time = filled["lst"].values, filled["view_time"].values
+    lst, view_time = filled["lst"].values, seen["view_time"].values
     quality = np.zeros(lst.shape, dtype=np.uint8)  # what is here was screened before it was filled
     freezing, thawing, by_interval, valid = overpass_degree_days(lst, quality, view_time, interval_of_day(lst.shape[0]))
     return {
@@ -52,7 +52,7 @@ DEGREE_DAYS = Stage(
     "daily means and degree days",
     build,
     scopes=_scopes,
-    inputs=lambda _recipe, year: [f"gap_filling/{year}"],
+    inputs=lambda _recipe, year: [f"gap_filling/{year}", f"observations/{year}"],
     writes=YEAR,
     memory=_memory,
 )

@@ -15,14 +15,16 @@ from odc.geo.geobox import GeoBox
 from frostmap.kernels.degree_days import complete_year
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.ground_regression import FREEZING_TERMS, TERMS, corrected
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Forcing, Recipe
 from frostmap.pipeline.schema import DDF, DDT
 from frostmap.pipeline.schema import FORCING as WRITES
 from frostmap.pipeline.sites import latitudes
 from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.stages.ground_correction import TERMS, corrected
 from frostmap.pipeline.work import Work, days_in
+
+Coefficients = npt.NDArray[np.float64] | None
 
 MOST_DEGREE_DAYS = 20_000
 """No place on Earth exceeds this [°C d]; sums of temperatures in K do."""
@@ -32,42 +34,78 @@ def build(work: Work, epoch: str) -> Products:
     """Return the forcing: means over the epoch's years, or the rasters that the recipe gives."""
     if work.recipe.sources.forcing is not None:
         return Products(cube=_given(work, getattr(work.recipe.sources.forcing, epoch), epoch))
-    years = sorted(work.recipe.epochs.named()[epoch].years)
-    cubes = [work.open(f"degree_days/{year}") for year in years]
-    if work.recipe.ground_correction.method == "pooled":
-        table = work.table("ground_correction").set_index("term")["value"]
-        coefficients: npt.NDArray[np.float64] | None = table.loc[list(TERMS)].to_numpy()
-        rows = xr.Dataset({"latitude": (("y", "x"), np.broadcast_to(latitudes(work.geobox), work.shape))})
-        cubes += [*(work.open(f"vegetation/{year}") for year in years), rows]
-    else:
-        coefficients = None
-    minimum = work.recipe.degree_days.minimum_days
-    function = partial(means, years=years, coefficients=coefficients, minimum_days=minimum)
+    recipe = work.recipe
+    years = sorted(recipe.epochs.named()[epoch].years)
+    by_interval, yearly = _coefficients(work)
+    needed = ["freezing", "valid_days", "thawing" if by_interval is None else "thawing_by_interval"]
+    cubes = [work.open(f"degree_days/{year}")[needed] for year in years]
+    if by_interval is not None or yearly is not None:
+        cubes.append(xr.Dataset({"latitude": (("y", "x"), np.broadcast_to(latitudes(work.geobox), work.shape))}))
+        if recipe.sources.ndvi is not None:
+            cubes += [work.open(f"vegetation/{year}") for year in years]
+    minimum = recipe.degree_days.minimum_days
+    function = partial(means, years=years, thawing=by_interval, freezing=yearly, minimum_days=minimum)
     made = map_windows(function, cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
     return Products(cube=made.cube, tasks=made.tasks)
 
 
-def means(
-    *windows: xr.Dataset, years: list[int], coefficients: npt.NDArray[np.float64] | None, minimum_days: int
-) -> Block:
-    """Return the means over years of DDF and of the corrected DDT; a year with too few days counts for nothing.
+def _coefficients(work: Work) -> tuple[Coefficients, Coefficients]:
+    """Return the coefficients of thawing sums, (23, 4), and those of freezing sums, (4,), where they are corrected."""
+    settings = work.recipe.ground_correction
+    thawing: Coefficients = None
+    freezing: Coefficients = None
+    if settings.method != "identity":
+        thawing = work.table("ground_coefficients").sort_values("interval")[list(TERMS)].to_numpy(np.float64)
+    if settings.freezing != "none":
+        values = work.table("ground_correction_freezing").set_index("term")["value"]
+        freezing = values.loc[list(FREEZING_TERMS)].to_numpy(np.float64)
+    return thawing, freezing
 
-    The windows are the years' degree days; where there are coefficients, the years' NDVI and the latitudes follow.
+
+def means(
+    *windows: xr.Dataset, years: list[int], thawing: Coefficients, freezing: Coefficients, minimum_days: int
+) -> Block:
+    """Return the means over years of DDF and DDT, corrected where there are coefficients.
+
+    A year with too few days counts for nothing.
+
+    Parameters
+    ----------
+    windows
+        The years' degree days; where something is corrected, the latitudes follow, and the years' NDVI if it is there.
+    years
+        The epoch's.
+    thawing
+        Coefficients of the thawing sums of intervals, (23, 4), in the order of TERMS.
+    freezing
+        Coefficients of the freezing sums of years, (4,).
+    minimum_days
+        Fewest valid days of a year.
     """
-    freezing, thawing = [], []
-    for i, year in enumerate(years):
-        sums, n_days = windows[i], days_in(year)
-        valid = sums["valid_days"].values
-        skin = sums["thawing"].values
-        if coefficients is None:
-            ground = skin
-        else:
-            ndvi, latitude = windows[len(years) + i]["ndvi"].values, windows[-1]["latitude"].values
-            ground = corrected(sums["thawing_by_interval"].values, ndvi, latitude, coefficients).sum(axis=0)
-        ddf, ddt = complete_year(sums["freezing"].values, ground, valid, n_days, minimum_days)
-        freezing.append(ddf)
-        thawing.append(ddt)
-    return {DDF.name: _mean(freezing), DDT.name: _mean(thawing)}
+    sums, others = windows[: len(years)], windows[len(years) :]
+    latitude = others[0]["latitude"].values if others else np.zeros((1, 1))
+    ndvi = _without_gaps([window["ndvi"].values for window in others[1:]])
+    ndvi = ndvi or [np.zeros((1, 1, 1), np.float32)] * len(years)
+    ddf, ddt = [], []
+    for year, greenness, days in zip(years, ndvi, sums, strict=True):
+        valid, n_days = days["valid_days"].values, days_in(year)
+        skin = days["thawing" if thawing is None else "thawing_by_interval"].values
+        frost, thaw = complete_year(days["freezing"].values, skin, valid, n_days, minimum_days)
+        if thawing is not None:
+            thaw = corrected(thaw, greenness, latitude, thawing[:, None, None]).sum(axis=0)
+        if freezing is not None:
+            frost = corrected(frost, _mean(list(greenness)), latitude, freezing)
+        ddf.append(frost)
+        ddt.append(thaw)
+    return {DDF.name: _mean(ddf), DDT.name: _mean(ddt)}
+
+
+def _without_gaps(series: list[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
+    """Return NDVI of years, (composite, y, x), missing composites as the mean of the same composite in the others."""
+    if not series:
+        return []
+    usual = _mean(series)
+    return [np.where(np.isnan(one), usual, one) for one in series]
 
 
 def _mean(years: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
@@ -107,13 +145,10 @@ def _inputs(recipe: Recipe, epoch: str) -> list[str]:
     if recipe.sources.forcing is not None:
         return []
     years = sorted(recipe.epochs.named()[epoch].years)
-    needed = [
-        f"{stage}/{year}"
-        for stage in ("degree_days", "vegetation")
-        for year in years
-        if stage == "degree_days" or recipe.sources.ndvi
-    ]
-    return needed + (["ground_correction"] if recipe.ground_correction.method == "pooled" else [])
+    needed = [f"degree_days/{year}" for year in years]
+    if recipe.ground_correction.changes_anything:
+        needed += ["ground_correction"] + [f"vegetation/{year}" for year in years if recipe.sources.ndvi]
+    return needed
 
 
 def _sources(recipe: Recipe, epoch: str) -> list[Path]:
@@ -130,4 +165,5 @@ FORCING = Stage(
     sources=_sources,
     sections=("degree_days", "ground_correction"),
     writes=WRITES,
+    version=2,
 )

@@ -1,100 +1,167 @@
-"""Observations that clouds took, from the pixel's annual cycle and the anomaly of the day's neighbourhood."""
+"""Observations that clouds took: from similar pixels of the days around, or from the pixel's own seasons."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from dask.delayed import delayed
 
+from frostmap.catalogs.grids import to_geographic
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
+from frostmap.kernels.harmonic_series import fit_harmonic_series
 from frostmap.kernels.neighbourhood import fill_missing, neighbourhood_mean
-from frostmap.kernels.view_geometry import fill_by_orbit_repeat
-from frostmap.pipeline.blocks import Block, map_windows
-from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
-from frostmap.pipeline.schema import FILL_FLAG, FILLED, FILLED_LST, FILLED_TIME, OVERPASSES, VIEW_TIME
+from frostmap.kernels.sky_classes import NIGHT_CLOUD
+from frostmap.pipeline import scsg
+from frostmap.pipeline.blocks import Block, Lazy, Part, Stream, Task, joined_pieces, map_windows
+from frostmap.pipeline.cubes import DAYS_PER_CHUNK
+from frostmap.pipeline.recipe import GapFilling, Recipe
+from frostmap.pipeline.schema import FILL_FLAG, FILLED, OVERPASSES, Variable
 from frostmap.pipeline.stage import Noted, Products, Stage, all_years
-from frostmap.pipeline.stages.annual_cycle import days_since_2000, temperatures
+from frostmap.pipeline.stages.annual_cycle import days_since_2000
 from frostmap.pipeline.stages.ingest import year_coords
-from frostmap.pipeline.work import Work
-
-KELVIN = 273.15
-NOMINAL_HOURS = (10.5, 13.5, 22.5, 1.5)
-"""Local solar hours of the four overpasses, for pixels whose view time was never seen in a year."""
-NIGHT = (2, 3)
-MISSING = 255
+from frostmap.pipeline.work import Work, days_in
 
 
 def build(work: Work, year: str) -> Products:
     """Return the filled observations of a year."""
-    recipe = work.recipe
-    raw, cycle = work.open(f"ingest/{year}"), work.open(f"annual_cycle/{_epoch_of(recipe, year)}")
-    made = map_windows(
-        partial(fill, quality=recipe.quality, settings=recipe.gap_filling, radius=work.neighbourhood_pixels),
-        [raw[["lst", "qc", "view_time"]], cycle[["annual_cycle"]]],
-        FILLED,
-        work.sizes(year),
-        block=work.chunk_pixels,
-        halo=work.neighbourhood_pixels,
-        wanted=work.inside,
-        note=_count,
-    )
+    settings = work.recipe.gap_filling
+    made = _similar_pixels(work, year) if settings.method == "scsg" else _own_seasons(work, year)
     coords = year_coords(int(year))
     return Products(cube=made.cube, tasks=made.tasks, coords=coords, noted=partial(_shares, year=year))
 
 
-def fill(raw: xr.Dataset, cycle: xr.Dataset, *, quality: Quality, settings: GapFilling, radius: int) -> Block:
-    """Return the window's observations without gaps, where the annual cycle is known.
+# ---- each pixel for itself ----------------------------------------------------------------------------------------
 
-    The flag says how: 0 observed, 1 annual cycle and the neighbourhood's anomaly, 2 annual cycle alone, 255 missing.
-    """
-    basis = harmonic_basis(days_since_2000(raw), settings.harmonics)
-    shape = raw["lst"].shape
-    result: Block = {v.name: np.full(shape, v.fill_value, dtype=v.dtype) for v in (FILLED_LST, FILLED_TIME, FILL_FLAG)}
-    for overpass in range(shape[1]):
-        observed = temperatures(raw, quality, overpass)
-        expected = annual_cycle(np.ascontiguousarray(cycle["annual_cycle"].values[:, overpass]), basis)
+
+def _own_seasons(work: Work, year: str) -> Lazy:
+    settings = work.recipe.gap_filling
+    cycle = work.open(f"annual_cycle/{_epoch_of(work.recipe, year)}")
+    return map_windows(
+        partial(fill, settings=settings, radius=work.neighbourhood_pixels),
+        [
+            work.open(f"observations/{year}")[["lst", "state"]],
+            work.open(f"sky_classes/{year}")[["sky"]],
+            cycle[["annual_cycle", "spread"]],
+        ],
+        FILLED,
+        work.sizes(year),
+        block=work.chunk_pixels,
+        halo=work.neighbourhood_pixels if settings.method == "annual_cycle" else 0,
+        overpasses=True,
+        wanted=work.inside,
+        note=partial(_count, year=int(year)),
+    )
+
+
+def fill(observations: xr.Dataset, sky: xr.Dataset, cycle: xr.Dataset, *, settings: GapFilling, radius: int) -> Block:
+    """Return the window's observations of one overpass without gaps, where the pixel's seasons are known."""
+    stored, state, classes = (
+        np.ascontiguousarray(array.values[:, 0]) for array in (observations["lst"], observations["state"], sky["sky"])
+    )
+    observed = scsg.celsius(stored)
+    basis = harmonic_basis(days_since_2000(observations), settings.harmonics)
+    if settings.method == "annual_cycle":
+        expected = annual_cycle(np.ascontiguousarray(cycle["annual_cycle"].values[:, 0]), basis)
+        spread = cycle["spread"].values[0]
         mean = neighbourhood_mean(observed - expected, radius)
-        filled, flag = fill_missing(observed, expected, mean, settings.anomaly_damping)
-        if overpass in NIGHT and settings.night_cloud_offset:
-            filled = np.where(flag == 0, filled, filled + np.float32(settings.night_cloud_offset))
-        result[FILLED_LST.name][:, overpass] = _stored(filled)
-        result[FILL_FLAG.name][:, overpass] = flag
-        hours = np.ascontiguousarray(raw["view_time"].values[:, overpass])
-        result[FILLED_TIME.name][:, overpass] = complete_view_time(hours, NOMINAL_HOURS[overpass])
-    return result
+        filled, _ = fill_missing(observed, expected, mean, settings.anomaly_damping)
+    else:
+        fewest = settings.minimum_observations
+        coefficients, _, spread = fit_harmonic_series(observed, basis, tolerance=settings.tolerance, fewest=fewest)
+        filled = np.where(np.isfinite(observed), observed, annual_cycle(coefficients, basis))
+    seen = np.isfinite(observed)
+    filled = np.where(classes == NIGHT_CLOUD, filled + np.float32(settings.night_cloud_offset), filled)
+    made = scsg.product(filled, np.broadcast_to(spread, filled.shape), classes, state, kept=seen, by_cycle=~seen)
+    return {name: array[:, None] for name, array in made.items()}
 
 
-def complete_view_time(stored: npt.NDArray[np.uint8], nominal_hours: float) -> npt.NDArray[np.uint8]:
-    """Return view times (time, y, x) without gaps: from the 16-day repeat, else the year's mean, else nominal."""
-    repeated = fill_by_orbit_repeat(stored)
-    seen = stored != MISSING
-    count = seen.sum(axis=0)
-    mean = np.rint(np.sum(stored, axis=0, where=seen, dtype=np.int64) / np.maximum(count, 1))
-    typical = np.where(count > 0, mean, round(nominal_hours / (VIEW_TIME.scale or 1.0))).astype(np.uint8)
-    return np.where(repeated == MISSING, typical, repeated)
+def _count(filled: Block, *, wanted: npt.NDArray[np.bool_], at: Mapping[str, slice], year: int) -> list[list[int]]:
+    flag = filled[FILL_FLAG.name][:, 0].reshape(filled[FILL_FLAG.name].shape[0], -1)
+    counts = scsg.count_flags(flag, wanted.ravel(), year, range(flag.shape[0]))
+    return [[at["overpass"].start, month, *counts[month].tolist()] for month in range(12)]
 
 
-def _stored(temperature: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
-    counts = np.rint((temperature + np.float32(KELVIN)) / np.float32(FILLED_LST.scale or 1.0))
-    return np.where(np.isfinite(counts), counts, FILLED_LST.fill_value).astype(np.uint16)
+# ---- similar pixels -----------------------------------------------------------------------------------------------
 
 
-def _count(filled: Block, wanted: npt.NDArray[np.bool_]) -> list[list[int]]:
-    """Return how many pixel-days of the region each overpass (columns) has of each flag (rows: 0, 1, 2, missing)."""
-    within = filled[FILL_FLAG.name][:, :, wanted]
-    return [(within == code).sum(axis=(0, 2)).tolist() for code in (0, 1, 2, MISSING)]
+def _similar_pixels(work: Work, year: str) -> Lazy:
+    """Return the tasks of SCSG: each fills some days of one overpass of the whole region."""
+    settings, recipe = work.recipe.gap_filling, work.recipe
+    around = [other for other in (int(year) - 1, int(year), int(year) + 1) if str(other) in all_years(recipe)]
+    first = {int(year) - 1: -days_in(int(year) - 1), int(year): 0, int(year) + 1: days_in(int(year))}
+    box = work.geobox.coordinates
+    longitude, latitude = to_geographic(*np.meshgrid(box["x"].values, box["y"].values))
+    region = scsg.Region(
+        int(year),
+        observations=scsg.Days(tuple((first[other], work.open(f"observations/{other}")) for other in around)),
+        sky=scsg.Days(tuple((first[other], work.open(f"sky_classes/{other}")) for other in around)),
+        cycle=work.open(f"annual_cycle/{_epoch_of(recipe, year)}"),
+        terrain=work.open("terrain") if recipe.sources.elevation else None,
+        ndvi=work.open(f"vegetation/{year}") if recipe.sources.ndvi else None,
+        longitude=longitude,
+        latitude=latitude,
+        inside=work.inside,
+        block=work.chunk_pixels,
+        cell=scsg.cell_pixels(work.chunk_pixels, work.pixel_km),
+    )
+    cycle_days = days_since_2000(xr.Dataset(coords={"time": year_coords(int(year))["time"]}))
+    stream = delayed(Stream, pure=False, traverse=False)
+    gathered = delayed(_gathered, pure=False, traverse=False)
+    tasks: list[Task] = []
+    pieces: dict[str, dict[tuple[int, ...], da.Array]] = {variable.name: {} for variable in FILLED}
+    for start in range(0, days_in(int(year)), DAYS_PER_CHUNK):
+        days = range(start, min(start + DAYS_PER_CHUNK, days_in(int(year))))
+        for overpass in range(len(OVERPASSES)):
+            result = stream(scsg.fill, (region, overpass, days, settings, cycle_days[days.start : days.stop]))
+            where = (slice(days.start, days.stop), slice(overpass, overpass + 1), slice(None), slice(None))
+            parts = tuple(Part(variable.name, variable.name, where) for variable in FILLED)
+            tasks.append(Task(f"t{start:03d}-o{overpass}", result, parts))
+            shape = (len(days), 1, *work.shape)
+            for variable in FILLED:
+                whole = gathered(result, variable, shape, (start, overpass))
+                pieces[variable.name][start, overpass, 0, 0] = da.from_delayed(whole, shape, np.dtype(variable.dtype))
+    cube = xr.Dataset({v.name: (v.dims, joined_pieces(pieces[v.name]), v.attrs) for v in FILLED})
+    return Lazy(cube, tuple(tasks))
 
 
-def _shares(counts: Sequence[list[list[int]]], *, year: str) -> Noted:
-    total = np.sum([np.asarray(count, dtype=np.int64) for count in counts], axis=0)
-    observed, with_anomaly, cycle_alone, missing = total / np.maximum(total.sum(axis=0), 1)
-    shares = {"observed": observed, "filled": with_anomaly + cycle_alone, "missing": missing}
-    table = pd.DataFrame({"year": int(year), "overpass": OVERPASSES, **shares})
-    return Noted(tables={f"overpasses-{year}": table})
+def _gathered(
+    stream: Stream, variable: Variable, shape: tuple[int, ...], start: tuple[int, int]
+) -> npt.NDArray[np.generic]:
+    """Return one variable of a stream in memory: for a look at it, runs write it piece by piece."""
+    whole = np.full(shape, variable.fill_value, variable.dtype)
+    for part, piece in stream.pieces():
+        if part.variable == variable.name:
+            days, overpass, rows, cols = part.region
+            own = slice(days.start - start[0], days.stop - start[0])
+            whole[own, overpass.start - start[1] : overpass.stop - start[1], rows, cols] = piece
+    return whole
+
+
+# ---- what came of it ----------------------------------------------------------------------------------------------
+
+
+def _shares(counts: Sequence[Any], *, year: str) -> Noted:
+    """Return what was filled how: by overpass and month, and the shares by overpass."""
+    rows = [row for task in counts for row in task]
+    table = pd.DataFrame(rows, columns=["overpass", "month", *scsg.COUNTED])
+    table = table.groupby(["overpass", "month"], as_index=False).sum()
+    table["overpass"] = [OVERPASSES[number] for number in table["overpass"]]
+    table["month"] += 1
+    table.insert(0, "year", int(year))
+    sums = table.groupby("overpass")[list(scsg.COUNTED)].sum().reindex(list(OVERPASSES), fill_value=0)
+    total = (sums[list(scsg.COUNTED[:6])].sum(axis=1) + sums["missing"]).clip(lower=1)
+    observed = (sums["clear"] + sums["shadow"]) / total
+    missing = sums["missing"] / total
+    shares = pd.DataFrame({"observed": observed, "filled": 1 - observed - missing, "missing": missing}).reset_index()
+    shares.insert(0, "year", int(year))
+    return Noted(tables={f"overpasses-{year}": shares, f"filling-{year}": table})
 
 
 def _epoch_of(recipe: Recipe, year: str) -> str:
@@ -106,12 +173,22 @@ def _scopes(recipe: Recipe) -> list[str]:
 
 
 def _inputs(recipe: Recipe, year: str) -> list[str]:
-    return [f"ingest/{year}", f"annual_cycle/{_epoch_of(recipe, year)}", "masks/training"]
+    years = [year]
+    further = []
+    if recipe.gap_filling.method == "scsg":
+        years = [other for other in all_years(recipe) if abs(int(other) - int(year)) <= 1]
+        further = [*(["terrain"] if recipe.sources.elevation else [])]
+        further += [f"vegetation/{year}"] if recipe.sources.ndvi else []
+    days = [f"{stage}/{other}" for stage in ("observations", "sky_classes") for other in years]
+    return [*days, f"annual_cycle/{_epoch_of(recipe, year)}", "masks/training", *further]
 
 
 def _memory(work: Work, _year: str) -> int:
+    settings = work.recipe.gap_filling
+    if settings.method == "scsg":
+        return scsg.memory(work.shape, work.chunk_pixels, DAYS_PER_CHUNK, settings)
     width = work.chunk_pixels + 2 * work.neighbourhood_pixels
-    return 366 * width**2 * (4 * (4 + 4) + 5 * 4)  # raw and filled counts of four overpasses, five float32 of one
+    return 366 * width**2 * (3 * 4 + 2 * 4 + 5 * 4)  # counts of a window and its result, float32 of five steps
 
 
 GAP_FILLING = Stage(
@@ -120,7 +197,8 @@ GAP_FILLING = Stage(
     build,
     scopes=_scopes,
     inputs=_inputs,
-    sections=("quality", "gap_filling"),
+    sections=("gap_filling",),
     writes=FILLED,
     memory=_memory,
+    version=2,
 )

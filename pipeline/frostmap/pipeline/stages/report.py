@@ -38,12 +38,13 @@ def publish(recipe: Recipe, folder: Path, drawn: list[Path | None]) -> list[Path
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     steps = [f"{stage}/{epoch}" for stage in ("frozen_ground", "forcing") for epoch in all_epochs(recipe)]
-    accounts = {"ingest": recipe.sources.lst, "vegetation": recipe.sources.ndvi}
+    lst = recipe.sources.lst
+    accounts = {"ingest": lst, "vegetation": recipe.sources.ndvi, "observations": lst, "gap_filling": lst}
     steps += [f"{stage}/{year}" for stage, source in accounts.items() if source for year in all_years(recipe)]
     optional = {
         "validation": recipe.sources.boreholes or recipe.sources.truth,
         "change": recipe.epochs.target,
-        "ground_correction": recipe.sources.lst and recipe.ground_correction.method == "pooled",
+        "ground_correction": lst and recipe.ground_correction.changes_anything,
     }
     return steps + [name for name, there in optional.items() if there]
 

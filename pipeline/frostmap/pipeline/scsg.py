@@ -1,0 +1,664 @@
+"""Gap filling by similar pixels (SCSG): what a whole region's days have in common, then each block's own pixels.
+
+A task fills some days of one overpass over the whole region, and goes over its blocks four times, so that it holds
+sums of the region but never the region: (1) which pixels are clear, which days share enough of them; (2) sums over
+similar pixels of each pair of days, from which regressions follow; (3) what clear pixels depart from the regressions,
+and what shaded ones do; (4) the result, which is written as it is made. The sums are integers: no cutting changes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
+from frostmap.kernels.clear_sky import (
+    BINS,
+    SUMS,
+    add_analogues,
+    analogue_sums,
+    choose_references,
+    common_counts,
+    day_ranges,
+    fuse,
+    place_bins,
+    regressions,
+)
+from frostmap.kernels.cloudy_sky import ShadingModel, fit_shading, shading
+from frostmap.kernels.quality import GEOMETRY_INTERPOLATED, RESIDUAL_CLOUD
+from frostmap.kernels.residual_field import add_residuals, interpolate_field, residual_field
+from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD, NOT_SEEN, SHADED_CLOUD, SHADOW, SUNLIT_CLOUD
+from frostmap.kernels.view_geometry import solar_position
+from frostmap.pipeline.blocks import Part, Pieces
+from frostmap.pipeline.cubes import DAYS_PER_CHUNK
+from frostmap.pipeline.recipe import GapFilling
+from frostmap.pipeline.schema import FILL_FLAG, FILLED_LST, SIGMA, SKY
+
+Array = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.uint16]
+Mask = npt.NDArray[np.bool_]
+
+KELVIN = 273.15
+FEWEST = 30
+"""Similar pixels that say something at all; else a tenth of those that are wanted."""
+WIDER_REACHES = (15, 31)
+"""Days to look around for reference days, where the usual reach has none [d]."""
+FROM_CYCLE, VIEW_INTERPOLATED, NO_SHADING_MODEL, RESIDUAL = 8, 16, 32, 64
+"""Bits of the flag beside the sky class."""
+MISSING = 255
+COUNTED = (
+    "clear",
+    "sunlit_cloud",
+    "shaded_cloud",
+    "shadow",
+    "night_cloud",
+    "no_swath",
+    "from_cycle",
+    "view_interpolated",
+    "no_shading_model",
+    "residual_cloud",
+    "missing",
+)
+"""What is counted of the flags: the sky classes in order, the bits, and what could not be filled."""
+STATE_BITS = 15
+"""Of the state: why, or the class of the error."""
+POOL = 1000
+"""Shaded observations that a model of the shading needs."""
+POOL_REACHES = (0, 1, 3)
+"""Days around from which they may come."""
+LARGEST_POOL = 20_000
+"""More of a day are thinned out, evenly over the region."""
+SUMS_AT_ONCE = 144
+"""Pairs of days whose sums are held at a time: 255 MB."""
+NOT_CLEAR = (SUNLIT_CLOUD, SHADED_CLOUD, SHADOW, NIGHT_CLOUD, NOT_SEEN)
+NDVI_RANGE = (-0.2, 1.0)
+TERRAIN_FEATURES = ("elevation", "eastness", "northness")
+SHADOW_BIAS = (1.01, 4.56)
+"""MODIS = 1.01 in situ - 4.56 °C in the shadow of clouds, as published with SCSG."""
+SMALLEST_SIGMA = 0.3
+"""Floor of the standard error [K]."""
+NEIGHBOURS = 48
+"""Cells from which a departure is interpolated."""
+CELL_KM = 5.0
+"""Width of the cells in which departures are summed [km]; at least four pixels, so that their noise averages out."""
+
+
+@dataclass(frozen=True)
+class Days:
+    """Variables of consecutive days that may lie in the groups of several years."""
+
+    cubes: tuple[tuple[int, xr.Dataset], ...]
+    """First day of each group, counted from the first of the year that is filled, and the group; in order."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First day, and the one after the last."""
+        first, (last, cube) = self.cubes[0][0], self.cubes[-1]
+        return first, last + cube.sizes["time"]
+
+    def read(self, name: str, overpass: int, days: range, rows: slice, cols: slice) -> npt.NDArray[np.generic]:
+        """Return (days, pixels) of one overpass; all days must lie in the span."""
+        parts = []
+        for first, cube in self.cubes:
+            start, stop = max(days.start, first), min(days.stop, first + cube.sizes["time"])
+            if start < stop:
+                where = {"time": slice(start - first, stop - first), "overpass": overpass, "y": rows, "x": cols}
+                parts.append(cube[name].isel(where).values)
+        return np.concatenate(parts).reshape(len(days), -1)
+
+
+@dataclass(frozen=True)
+class Region:
+    """What gap filling reads of a region."""
+
+    year: int
+    observations: Days
+    """lst, state, view_time."""
+    sky: Days
+    cycle: xr.Dataset
+    """annual_cycle, spread."""
+    terrain: xr.Dataset | None
+    """elevation, eastness, northness; None where the recipe has no elevation: then temperature alone is compared."""
+    ndvi: xr.Dataset | None
+    """Composites of the year."""
+    longitude: npt.NDArray[np.float64]
+    latitude: npt.NDArray[np.float64]
+    """(y, x) [°]."""
+    inside: Mask
+    """(y, x): pixels that are compared and filled."""
+    block: int
+    """Pixels along a block's side: whole stored chunks."""
+    cell: int
+    """Pixels along the side of a cell of departures; divides a block's."""
+
+    @property
+    def blocks(self) -> Iterator[Window]:
+        """The blocks that have a pixel inside."""
+        height, width = self.inside.shape
+        for top in range(0, height, self.block):
+            for left in range(0, width, self.block):
+                window = slice(top, min(top + self.block, height)), slice(left, min(left + self.block, width))
+                if self.inside[window].any():
+                    yield Window(*window, self.inside[window].ravel())
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        height, width = self.inside.shape
+        return -(-height // self.cell), -(-width // self.cell)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block: where it is, and which of its pixels are inside."""
+
+    rows: slice
+    cols: slice
+    inside: Mask
+    """(pixels,)"""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+
+def cell_pixels(block: int, pixel_km: float) -> int:
+    """Return the side of a cell: about 5 km but at least four pixels, and a divisor of a block's side.
+
+    >>> cell_pixels(100, 0.927), cell_pixels(80, 13.9)
+    (5, 4)
+    """
+    most = max(4, round(CELL_KM / pixel_km))
+    return max(n for n in range(1, most + 1) if block % n == 0)
+
+
+def count_flags(flag: npt.NDArray[np.generic], inside: Mask, year: int, days: range) -> npt.NDArray[np.int64]:
+    """Return how often each thing of `COUNTED` is flagged, (months, things), of a block's (days, pixels)."""
+    counts = np.zeros((12, len(COUNTED)), np.int64)
+    for place, day in enumerate(days):
+        flags = flag[place, inside].astype(np.uint8)
+        known = flags[flags != MISSING]
+        sky = np.bincount(known & 7, minlength=6)[:6]
+        bits = [int(((known & bit) > 0).sum()) for bit in (FROM_CYCLE, VIEW_INTERPOLATED, NO_SHADING_MODEL, RESIDUAL)]
+        month = (date(year, 1, 1) + timedelta(day)).month - 1
+        counts[month] += [*sky.tolist(), *bits, int(flags.size - known.size)]
+    return counts
+
+
+def fill(region: Region, overpass: int, days: range, settings: GapFilling, cycle_days: Sequence[float]) -> Pieces:
+    """Yield the filled temperature, its standard error and its flag, block by block; return what was done, by month.
+
+    Parameters
+    ----------
+    region
+        What is read.
+    overpass
+        Place on the overpass axis.
+    days
+        Days of the year to fill, from 0; whole stored chunks.
+    settings
+        How.
+    cycle_days
+        Days since 2000 of `days`, for the annual cycle.
+    """
+    survey = _survey(region, overpass, days, settings)
+    tables = _relate(region, overpass, survey, settings)
+    learnt = _learn(region, overpass, survey, tables, settings, cycle_days)
+    counts = np.zeros((12, len(COUNTED)), np.int64)
+    for number, window in enumerate(region.blocks):
+        block = _fill_block(region, overpass, number, window, survey, tables, learnt, settings, cycle_days)
+        counts += count_flags(block[FILL_FLAG.name], window.inside, region.year, days)
+        for variable in (FILLED_LST, SIGMA, FILL_FLAG):
+            place = (slice(days.start, days.stop), slice(overpass, overpass + 1), window.rows, window.cols)
+            values = block[variable.name].reshape(len(days), 1, *window.shape)
+            yield Part(variable.name, variable.name, place), values
+    return [[overpass, month, *counts[month].tolist()] for month in range(12) if counts[month].any()]
+
+
+# ---- 1: what is clear ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Survey:
+    """What is known of a task's days before anything is estimated."""
+
+    days: range
+    """Days to fill."""
+    span: range
+    """Days that are read."""
+    targets: list[int]
+    """Days that are estimated: those to fill, and those beside them whose shaded pixels serve as a pool."""
+    low: Counts
+    high: Counts
+    """Range of clear counts of each day of the span."""
+    pairs: npt.NDArray[np.int64]
+    """(n, 2): places in the span of a target and of a day that it is compared with, in the order of the targets."""
+    shaded: npt.NDArray[np.int64]
+    """Observations in shadow of each day of the span."""
+    composite: npt.NDArray[np.int64]
+    """Composite of NDVI of each day of the span, counted from the first one that is used."""
+    places: list[npt.NDArray[np.int16]]
+    """Bins of elevation and NDVI of each block's pixels, (composites, pixels)."""
+
+    def pairs_of(self, targets: Sequence[int]) -> slice:
+        """Return which pairs compare some consecutive targets."""
+        first, last = (self.span.index(day) for day in (targets[0], targets[-1]))
+        return slice(*np.searchsorted(self.pairs[:, 0], [first, last + 1]))
+
+
+def _observed(region: Region, window: Window, overpass: int, days: range) -> tuple[Counts, npt.NDArray[np.uint8]]:
+    """Return stored counts and sky classes of a block, nothing outside."""
+    stored = region.observations.read("lst", overpass, days, window.rows, window.cols).astype(np.uint16)
+    sky = region.sky.read("sky", overpass, days, window.rows, window.cols).astype(np.uint8)
+    stored[:, ~window.inside] = 0
+    sky[:, ~window.inside] = SKY.fill_value
+    return stored, sky
+
+
+def _clear(stored: Counts, sky: npt.NDArray[np.uint8]) -> Counts:
+    return np.where(sky == CLEAR, stored, np.uint16(0))
+
+
+def _survey(region: Region, overpass: int, days: range, settings: GapFilling) -> _Survey:
+    first, stop = region.observations.span
+    widest, pool = WIDER_REACHES[-1], POOL_REACHES[-1] if settings.shading else 0
+    span = range(max(days.start - widest, first), min(days.stop + widest, stop))
+    candidates = range(max(days.start - pool, first), min(days.stop + pool, stop))
+    rows = span.index(candidates.start), span.index(candidates.start) + len(candidates)
+    low, high = np.full(len(span), 65535, np.uint16), np.zeros(len(span), np.uint16)
+    common = np.zeros((len(candidates), len(span)), np.int64)
+    shaded = np.zeros(len(span), np.int64)
+    elevations = (math.inf, -math.inf)
+    for window in region.blocks:
+        stored, sky = _observed(region, window, overpass, span)
+        shaded += (sky == SHADOW).sum(axis=1)
+        stored = _clear(stored, sky)
+        lowest, highest = day_ranges(stored)
+        low, high = np.minimum(low, lowest), np.maximum(high, highest)
+        common += common_counts(stored, *rows)
+        if region.terrain is not None:
+            elevation = region.terrain["elevation"].isel(y=window.rows, x=window.cols).values.ravel()[window.inside]
+            if np.isfinite(elevation).any():
+                elevations = min(elevations[0], np.nanmin(elevation)), max(elevations[1], np.nanmax(elevation))
+    wanting = [day for day in days if shaded[span.index(day)] < POOL]
+    targets = [
+        day
+        for day in candidates
+        if day in days or (shaded[span.index(day)] and any(abs(day - other) <= pool for other in wanting))
+    ]
+    chosen = np.array([span.index(day) for day in targets])
+    shared = common[[candidates.index(day) for day in targets]]
+    pairs = choose_references(
+        shared,
+        shared[np.arange(len(targets)), chosen],  # a quarter of what is clear on the day itself
+        chosen,
+        reach=settings.reference_days,
+        wider=tuple(reach for reach in WIDER_REACHES if reach > settings.reference_days),
+    )
+    composite = np.clip(np.array(span) // 16, 0, 22)
+    used = range(int(composite.min()), int(composite.max()) + 1)
+    places = [_places(region, window, used, elevations) for window in region.blocks]
+    return _Survey(days, span, targets, low, high, pairs, shaded, composite - used.start, places)
+
+
+def _places(
+    region: Region, window: Window, composites: range, elevations: tuple[float, float]
+) -> npt.NDArray[np.int16]:
+    where = {"y": window.rows, "x": window.cols}
+    pixels = window.inside.size
+    elevation = np.zeros(pixels, np.float32)
+    if region.terrain is not None:
+        elevation = region.terrain["elevation"].isel(where).values.reshape(pixels)
+    ndvi = np.full((len(composites), pixels), np.nan, np.float32)
+    if region.ndvi is not None:
+        ndvi = region.ndvi["ndvi"].isel(where | {"composite": slice(composites.start, composites.stop)}).values
+        ndvi = ndvi.reshape(len(composites), pixels)
+    ends = elevations if elevations[0] <= elevations[1] else (0.0, 0.0)
+    return place_bins(elevation, ndvi, ends, NDVI_RANGE)
+
+
+# ---- 2: how days follow each other --------------------------------------------------------------------------------
+
+
+def _relate(region: Region, overpass: int, survey: _Survey, settings: GapFilling) -> Array:
+    """Return the regressions of each pair of days in each bin."""
+    tables = np.zeros((len(survey.pairs), math.prod(BINS), 3), np.float32)
+    for start in range(0, len(survey.pairs), SUMS_AT_ONCE):
+        some = slice(start, start + SUMS_AT_ONCE)
+        pairs = survey.pairs[some]
+        rows = slice(int(pairs.min()), int(pairs.max()) + 1)
+        sums = analogue_sums(len(pairs))
+        for window, place in zip(region.blocks, survey.places, strict=True):
+            stored = _clear(*_observed(region, window, overpass, survey.span[rows]))
+            add_analogues(
+                sums,
+                stored,
+                place,
+                survey.composite[rows],
+                pairs - rows.start,
+                survey.low[rows],
+                survey.high[rows],
+            )
+        tables[some] = regressions(
+            sums, slope=settings.slope, analogues=settings.analogues, fewest=max(FEWEST, settings.analogues // 10)
+        )
+    return tables
+
+
+@dataclass(frozen=True)
+class _Estimates:
+    """A block's clear-sky temperatures of some days."""
+
+    stored: Counts
+    sky: npt.NDArray[np.uint8]
+    """(targets, pixels) as observed."""
+    value: Array
+    sigma: Array
+    """(targets, pixels) [°C, K]; NaN where no other day serves."""
+
+
+def _estimate(
+    region: Region,
+    overpass: int,
+    number: int,
+    window: Window,
+    survey: _Survey,
+    tables: Array,
+    targets: Sequence[int],
+    classes: tuple[int, ...],
+) -> _Estimates:
+    """Return estimates of a block's pixels of some sky classes."""
+    some = survey.pairs_of(targets)
+    pairs = survey.pairs[some]
+    own = [survey.span.index(day) for day in targets]
+    used = [*own, *(pairs.ravel().tolist())]
+    rows = slice(min(used), max(used) + 1)
+    stored, sky = _observed(region, window, overpass, survey.span[rows])
+    place = np.array(own) - rows.start
+    wanted = np.isin(sky[place], classes)
+    value, sigma = fuse(
+        _clear(stored, sky),
+        survey.places[number],
+        survey.composite[rows],
+        pairs - rows.start,
+        place,
+        survey.low[rows],
+        survey.high[rows],
+        tables[some],
+        wanted,
+    )
+    return _Estimates(stored[place], sky[place], value, sigma)
+
+
+# ---- 3: what the day departs by -----------------------------------------------------------------------------------
+
+
+class _Departures:
+    """What a task's days have of their own: departures of clear pixels from what was expected, summed over cells.
+
+    A day's field is made when a block asks for it, and kept.
+    """
+
+    def __init__(self, n_days: int, cells: tuple[int, int]) -> None:
+        self._sums, self._counts, self._squares = np.zeros((3, n_days, *cells), np.int64)
+        self._fields: dict[int, tuple[Array, Array]] = {}
+
+    def add(self, day: int, residual: Array, window: Window, cell: int) -> None:
+        """Add a block's departures of a day [K], NaN where there is none."""
+        place = (window.rows.start, window.cols.start, cell)
+        values = np.ascontiguousarray(residual.reshape(window.shape))
+        add_residuals(self._sums[day], self._counts[day], self._squares[day], values, *place)
+
+    def of_pixels(self, day: int, window: Window, cell: int) -> tuple[Array, Array]:
+        """Return a day's departure at the pixels of a block [K], and the share of the variance that it leaves."""
+        if not self._counts[day].any():
+            return np.zeros(window.inside.size, np.float32), np.ones(window.inside.size, np.float32)
+        if day not in self._fields:
+            self._fields[day] = residual_field(
+                self._sums[day], self._counts[day], self._squares[day], neighbours=NEIGHBOURS
+            )
+        place = (window.rows.start, window.cols.start, *window.shape, cell)
+        departure, remaining = (interpolate_field(field, *place).ravel() for field in self._fields[day])
+        return departure, remaining
+
+
+@dataclass(frozen=True)
+class _Learnt:
+    """What the observed pixels of a task's days say about the others."""
+
+    from_estimate: _Departures
+    first: int
+    """Place of the first day to fill among the days of `from_estimate`."""
+    from_cycle: _Departures
+    shading: list[ShadingModel | None]
+    """What shade takes from the temperature, of each day; None where too little was seen in shade."""
+    typical_shading: float | None
+    """Its mean over the task's days [K]; None where nothing was seen in shade."""
+
+
+def _learn(
+    region: Region,
+    overpass: int,
+    survey: _Survey,
+    tables: Array,
+    settings: GapFilling,
+    cycle_days: Sequence[float],
+) -> _Learnt:
+    own = slice(survey.targets.index(survey.days.start), survey.targets.index(survey.days.stop - 1) + 1)
+    from_estimate = _Departures(len(survey.targets), region.cells)
+    from_cycle = _Departures(len(survey.days), region.cells)
+    shaded = []
+    for number, window in enumerate(region.blocks):
+        found = _estimate(region, overpass, number, window, survey, tables, survey.targets, (CLEAR,))
+        observed = np.where(found.sky == CLEAR, celsius(found.stored), np.float32(np.nan))
+        if settings.residuals:
+            for place in range(len(survey.targets)):
+                from_estimate.add(place, observed[place] - found.value[place], window, region.cell)
+        departures = observed[own] - _cycle(region, overpass, window, settings, cycle_days)
+        for place, departure in enumerate(departures):
+            from_cycle.add(place, departure, window, region.cell)
+        if settings.shading and (found.sky == SHADOW).any():
+            shaded.append((number, window))
+    pool = _Pool(survey)
+    for number, window in shaded:
+        found = _estimate(region, overpass, number, window, survey, tables, survey.targets, (SHADOW,))
+        pool.add(region, overpass, window, found, from_estimate)
+    return _Learnt(from_estimate, own.start, from_cycle, [pool.model(day) for day in survey.days], pool.mean())
+
+
+class _Pool:
+    """Observations in the shadow of clouds, and what they would have been in the sun."""
+
+    def __init__(self, survey: _Survey) -> None:
+        self._survey = survey
+        self._features: dict[int, list[npt.NDArray[np.float64]]] = {day: [] for day in survey.targets}
+        self._differences: dict[int, list[Array]] = {day: [] for day in survey.targets}
+
+    def add(self, region: Region, overpass: int, window: Window, found: _Estimates, departures: _Departures) -> None:
+        """Take a block's shaded observations, evenly thinned where the region has very many."""
+        observed = celsius(found.stored)
+        for place, day in enumerate(self._survey.targets):
+            share = LARGEST_POOL / max(int(self._survey.shaded[self._survey.span.index(day)]), 1)
+            taken = np.flatnonzero(
+                (found.sky[place] == SHADOW) & np.isfinite(found.value[place]) & _thinned(region, window, share)
+            )
+            if taken.size:
+                departure, _ = departures.of_pixels(place, window, region.cell)
+                sunlit = (found.value[place] + departure)[taken]
+                features = _features(region, overpass, window, day, taken, sunlit)
+                whole = np.isfinite(features).all(axis=1)
+                self._features[day].append(features[whole])
+                self._differences[day].append((observed[place][taken] - sunlit)[whole])
+
+    def _around(self, day: int, reach: int) -> list[int]:
+        return [other for other in self._survey.targets if abs(other - day) <= reach and self._differences[other]]
+
+    def model(self, day: int) -> ShadingModel | None:
+        """Return the model of a day, from the shaded observations of the fewest days around that have enough."""
+        for reach in POOL_REACHES:
+            days = self._around(day, reach)
+            if sum(part.size for other in days for part in self._differences[other]) >= POOL:
+                features = np.concatenate([part for other in days for part in self._features[other]])
+                differences = np.concatenate([part for other in days for part in self._differences[other]])
+                return fit_shading(features, differences)
+        return None
+
+    def mean(self) -> float | None:
+        """Return the mean difference of all days [K]."""
+        parts = [part for day in self._survey.days for part in self._differences[day]]
+        return float(np.concatenate(parts).mean(dtype=np.float64)) if parts else None
+
+
+def _thinned(region: Region, window: Window, share: float) -> Mask:
+    """Return an even choice of a block's pixels, the same however the region is cut."""
+    rows, cols = np.mgrid[window.rows, window.cols].astype(np.uint64)
+    number = rows * np.uint64(region.inside.shape[1]) + cols
+    scattered = (number * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    taken: Mask = (scattered < np.uint64(min(share, 1.0) * 2.0**32)).ravel()
+    return taken
+
+
+def _features(
+    region: Region, overpass: int, window: Window, day: int, pixels: npt.NDArray[np.int64], clear_sky: Array
+) -> npt.NDArray[np.float64]:
+    """Return what shading depends on: clear-sky temperature, elevation, NDVI, sun, and the slope's two directions."""
+    where = {"y": window.rows, "x": window.cols}
+    hours = region.observations.read("view_time", overpass, range(day, day + 1), window.rows, window.cols)[0, pixels]
+    zenith, _ = solar_position(
+        region.latitude[window.rows, window.cols].ravel()[pixels],
+        region.longitude[window.rows, window.cols].ravel()[pixels],
+        hours / 10.0,
+        (date(region.year, 1, 1) + timedelta(day)).timetuple().tm_yday,
+    )
+    columns: list[Any] = [clear_sky, np.cos(zenith)]
+    if region.terrain is not None:
+        columns += [region.terrain[name].isel(where).values.ravel()[pixels] for name in TERRAIN_FEATURES]
+    if region.ndvi is not None:
+        composite = min(max(day // 16, 0), 22)
+        columns.append(region.ndvi["ndvi"].isel(where | {"composite": composite}).values.ravel()[pixels])
+    return np.column_stack(columns).astype(np.float64)
+
+
+def _cycle(region: Region, overpass: int, window: Window, settings: GapFilling, cycle_days: Sequence[float]) -> Array:
+    coefficients = region.cycle["annual_cycle"].isel(overpass=overpass, y=window.rows, x=window.cols).values
+    basis = harmonic_basis(np.asarray(cycle_days, np.float64), settings.harmonics)
+    return annual_cycle(np.ascontiguousarray(coefficients), basis).reshape(len(cycle_days), -1)
+
+
+# ---- 4: the result ------------------------------------------------------------------------------------------------
+
+
+def _fill_block(
+    region: Region,
+    overpass: int,
+    number: int,
+    window: Window,
+    survey: _Survey,
+    tables: Array,
+    learnt: _Learnt,
+    settings: GapFilling,
+    cycle_days: Sequence[float],
+) -> dict[str, npt.NDArray[np.generic]]:
+    days = list(survey.days)
+    found = _estimate(region, overpass, number, window, survey, tables, days, NOT_CLEAR)
+    state = region.observations.read("state", overpass, survey.days, window.rows, window.cols).astype(np.uint8)
+    observed, sky = celsius(found.stored), found.sky
+    value, variance = found.value, found.sigma**2
+    unknown = np.zeros(value.shape, bool)
+    spread = region.cycle["spread"].isel(overpass=overpass, y=window.rows, x=window.cols).values.ravel()
+    cycle = _cycle(region, overpass, window, settings, cycle_days)
+    by_cycle = ~np.isfinite(value)
+    for place, day in enumerate(days):
+        departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, window, region.cell)
+        value[place] += departure
+        variance[place] *= remaining
+        shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & ~by_cycle[place])
+        model = learnt.shading[place]
+        if shaded.size and model is not None:
+            value[place][shaded] += shading(
+                model, _features(region, overpass, window, day, shaded, value[place][shaded])
+            )
+            variance[place][shaded] += np.float32(model.residual_sd) ** 2
+        elif shaded.size:
+            unknown[place][shaded] = True
+            value[place][shaded] += np.float32(learnt.typical_shading or 0.0)
+        if (by_cycle[place] & (sky[place] != CLEAR) & window.inside).any():
+            departure, remaining = learnt.from_cycle.of_pixels(place, window, region.cell)
+            value[place] = np.where(by_cycle[place], cycle[place] + departure, value[place])
+            variance[place] = np.where(by_cycle[place], spread**2 * remaining, variance[place])
+    value += np.where(sky == NIGHT_CLOUD, np.float32(settings.night_cloud_offset), np.float32(0))
+
+    kept = (sky == CLEAR) | ((sky == SHADOW) & (settings.shaded_observations != "clear_sky"))
+    if settings.shaded_observations == "bias_corrected":
+        observed = np.where(sky == SHADOW, (observed + SHADOW_BIAS[1]) / SHADOW_BIAS[0], observed)
+    value = np.where(kept, observed, value)
+    value[:, ~window.inside] = np.nan
+    return product(
+        value, np.sqrt(variance), sky, state, kept=kept, by_cycle=by_cycle & ~kept, unknown=unknown & ~by_cycle
+    )
+
+
+# ---- shared with the simpler methods ------------------------------------------------------------------------------
+
+
+def celsius(stored: Counts) -> Array:
+    """Return temperatures [°C] of stored counts, NaN where there is none."""
+    scale = np.float32(FILLED_LST.scale or 1.0)
+    return np.where(stored > 0, stored * scale - np.float32(KELVIN), np.float32(np.nan)).astype(np.float32)
+
+
+def product(
+    value: Array,
+    sigma: Array,
+    sky: npt.NDArray[np.uint8],
+    state: npt.NDArray[np.uint8],
+    *,
+    kept: Mask,
+    by_cycle: Mask,
+    unknown: Mask | None = None,
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Return the variables of the filled cube: stored counts, standard error and flag.
+
+    Parameters
+    ----------
+    value, sigma
+        Temperature [°C] and its standard error [K]; NaN is missing.
+    sky, state
+        Sky class and state of the observation.
+    kept
+        Where the temperature is the observed one: its standard error is then that of its quality class.
+    by_cycle, unknown
+        Where it comes from the annual cycle; where it is shaded and no model says by how much.
+    """
+    counts = np.rint((value + np.float32(KELVIN)) / np.float32(FILLED_LST.scale or 1.0))
+    there = np.isfinite(counts)
+    flag = sky | np.where(by_cycle, FROM_CYCLE, 0) | np.where(state & GEOMETRY_INTERPOLATED, VIEW_INTERPOLATED, 0)
+    flag = flag | np.where((state & STATE_BITS) == RESIDUAL_CLOUD, RESIDUAL, 0)
+    if unknown is not None:
+        flag = flag | np.where(unknown, NO_SHADING_MODEL, 0)
+    error = np.where(kept, (state & STATE_BITS) + np.float32(0.5), np.maximum(sigma, np.float32(SMALLEST_SIGMA)))
+    return {
+        FILLED_LST.name: np.where(there, counts, FILLED_LST.fill_value).astype(np.uint16),
+        SIGMA.name: np.where(there, error, np.nan).astype(np.float16),
+        FILL_FLAG.name: np.where(there, flag, MISSING).astype(np.uint8),
+    }
+
+
+def memory(shape: tuple[int, int], block: int, n_days: int, settings: GapFilling) -> int:
+    """Return the most bytes that a task holds, however large the region: sums, tables, and a block's days."""
+    pairs = 2 * settings.reference_days * n_days
+    bins = math.prod(BINS)
+    sums = min(SUMS_AT_ONCE, pairs) * bins * SUMS * 8
+    tables = pairs * bins * 3 * 4
+    places = shape[0] * shape[1] * 8 * 2
+    span = n_days + 2 * WIDER_REACHES[-1]
+    window = block**2 * (3 * DAYS_PER_CHUNK * 3 + span * 3 + n_days * 12 * 4)  # as stored, as read, and float32 arrays
+    return sums + tables + places + window
