@@ -90,7 +90,7 @@ class Plan:
                     "reason": step.reason or "up to date",
                     "chunks": _chunks(work, step),
                     "bytes": _bytes(work, step),
-                    "memory_bytes": step.stage.memory(work, step.scope) if step.stage.memory else 0,
+                    "memory_bytes": _memory(work, step),
                 }
                 for step in self.steps
             ],
@@ -209,6 +209,16 @@ def _identity(path: Path) -> str:
 def workers(recipe: Recipe) -> int:
     """Return the number of worker processes on this machine."""
     return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
+
+
+WORKER_BYTES = 340_000_000
+"""What a worker takes before it does anything: its libraries, and the kernels that it compiles."""
+
+
+def _memory(work: Work, step: Step) -> int:
+    """Return the most that a worker takes at a step [bytes], itself and its task; 0 where that is little."""
+    task = step.stage.memory(work, step.scope) if step.stage.memory else 0
+    return WORKER_BYTES + task if task else 0
 
 
 def memory_per_worker(recipe: Recipe) -> int:
