@@ -11,9 +11,10 @@ import zarr
 
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import cubes, ledger
+from frostmap.pipeline.blocks import Part, Pieces, Stream, Task
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.schema import DDF, LST, QC, SchemaError, Variable, check
-from frostmap.pipeline.storage import CUBE, Storage
+from frostmap.pipeline.storage import CUBE, Storage, digest_of
 
 GEOBOX = lattice(24)[25, 5]
 
@@ -157,3 +158,31 @@ def test_other_settings_clear_a_group(tmp_path: Path) -> None:
     cubes.prepare_group(storage, "ingest/2019", (LST, QC), GEOBOX, coords(), 12, cause="b")
     assert ledger.read_chunks(storage, "ingest/2019") == {}
     assert (cubes.open_group(storage, "ingest/2019")["lst"].to_numpy() == 0).all()
+
+
+def pieces_of(cube: xr.Dataset) -> Pieces:
+    """Yield the quarters of a cube, all of its days."""
+    for rows in (slice(0, 12), slice(12, 24)):
+        for cols in (slice(0, 12), slice(12, 24)):
+            for name in ("lst", "qc"):
+                region = (slice(0, 60), slice(0, 4), rows, cols)
+                yield Part(name, name, region), cube[name].values[region]
+    return ["all four quarters"]
+
+
+def test_a_stream_is_written_as_it_is_made_and_gives_the_same_chunks(tmp_path: Path) -> None:
+    whole = counts().compute(scheduler="synchronous")
+    write(Storage.of_folder(tmp_path / "whole"), whole.chunk())
+    storage = Storage.of_folder(tmp_path / "stream")
+    everywhere = (slice(0, 60), slice(0, 4), slice(0, 24), slice(0, 24))
+    stream = dask.delayed(Stream, traverse=False)(pieces_of, (whole,))
+    task = Task("all", stream, tuple(Part(name, name, everywhere) for name in ("lst", "qc")))
+    (written,) = cubes.write_tasks(storage, "ingest/2019", whole, (LST, QC), [task], pixels=12)
+    cubes.prepare_group(storage, "ingest/2019", (LST, QC), GEOBOX, coords(), 12, tasks=["all"])
+    (record,) = dask.compute(written.delayed, scheduler="synchronous")
+    assert record.notes == ["all four quarters"]
+    assert record.bytes_written == 60 * 4 * 24 * 24 * 3
+    for key, (size, digest) in record.objects.items():
+        content = (tmp_path / "whole" / CUBE / key).read_bytes()
+        assert (len(content), digest_of(content)) == (size, digest)
+    assert not ledger.damage(storage, "ingest/2019", {"all": record}, by_content=True)
