@@ -31,7 +31,11 @@ GROUND = ("permafrost", "seasonally_frozen", "non_frozen", "glacier", "lake")
 
 def groups(folder: Path) -> list[str]:
     store = folder / "cube.zarr"
-    return sorted(str(path.parent.relative_to(store)) for path in store.glob("*/*/zarr.json"))
+    every = [path for depth in ("*/zarr.json", "*/*/zarr.json") for path in store.glob(depth)]
+    nodes = {str(path.parent.relative_to(store)): json.loads(path.read_bytes()) for path in every}
+    arrays = {name for name, node in nodes.items() if node["node_type"] == "array"}
+    holding = {name.rpartition("/")[0] for name in arrays} & nodes.keys()
+    return sorted((nodes.keys() - arrays - {name.split("/")[0] for name in nodes if "/" in name}) | holding)
 
 
 def same(one: Path, other: Path) -> None:
@@ -43,7 +47,9 @@ def same(one: Path, other: Path) -> None:
 
 def test_every_stage_ran_and_left_what_it_promised(pristine: Finished) -> None:
     made = [event.step for event in pristine.events if event.kind == "finished"]
-    assert {name.split("/")[0] for name in made} == {stage.name for stage in STAGES}
+    asked = {stage.name for stage in STAGES if stage.scopes(pristine.recipe)}
+    assert {name.split("/")[0] for name in made} == asked
+    assert {stage.name for stage in STAGES} - asked == {"cloud_top"}  # the demo's pixels are too wide for shadows
     work = Work(pristine.recipe, pristine.folder)
     for stage in STAGES:
         for scope in stage.scopes(pristine.recipe):

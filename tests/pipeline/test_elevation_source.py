@@ -40,6 +40,7 @@ from frostmap.pipeline.simulate.positions import Places
 from frostmap.pipeline.simulate.relief import elevation
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.stages.covariates import COVARIATES
+from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.work import Work, sources_of
 
 from . import fault_server as faults
@@ -146,7 +147,7 @@ GREENNESS = Stage("vegetation", "NDVI", greenness, scopes=all_years, writes=(sch
 
 @pytest.fixture(autouse=True)
 def _only_what_elevation_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "STAGES", (GREENNESS, COVARIATES))
+    monkeypatch.setattr(plan, "STAGES", (GREENNESS, TERRAIN_MADE, COVARIATES))
     monkeypatch.setattr(Work, "granules", property(lambda _: {}))
 
 
@@ -176,7 +177,7 @@ def reference(model: Path, client: Client, tmp_path_factory: pytest.TempPathFact
     """Return the predictors made from one raster that an independent program joined."""
     folder = tmp_path_factory.mktemp("reference")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "STAGES", (GREENNESS, COVARIATES))
+        patch.setattr(plan, "STAGES", (GREENNESS, TERRAIN_MADE, COVARIATES))
         patch.setattr(Work, "granules", property(lambda _: {}))
         made = run(recipe_of(model, "merged.tif"), folder, client=client)
     return made.work.open("covariates/training").load()
@@ -350,7 +351,7 @@ def test_plan_says_how_many_cells_there_are(model: Path, server: FaultServer, tm
     told = {"expected": 4, "found_in": {server.host: 1, "dem": 3}, "missing": []}
     summary = plan.plan(recipe, tmp_path).summary()
     assert summary["elevation_cells"] == told
-    assert [step["memory_bytes"] for step in summary["steps"]] == [0, 4 * 1200**2 * 90]
+    assert [step["memory_bytes"] for step in summary["steps"]] == [0, plan.WORKER_BYTES + 4 * 1200**2 * 90, 0]
     recipe = recipe_of(model, first, allow_hosts=[server.host])
     told = {"expected": 4, "found_in": {server.host: 1}, "missing": NAMES[1:]}
     assert plan.plan(recipe, tmp_path).summary()["elevation_cells"] == told
@@ -387,14 +388,14 @@ def test_a_step_stands_while_its_cells_do_and_only_terrain_is_made_again(
         write_cell(folder / f"{tile_name(corner)}.tif", corner)
     recipe, work = recipe_of(model, {"kind": "folder", "catalogue": str(folder)}), tmp_path / "work"
     covariates(recipe, work, client)
-    assert [step.reason for step in plan.plan(recipe, work).steps] == [None, None]
+    assert [step.reason for step in plan.plan(recipe, work).steps] == [None, None, None]
 
     with rasterio.open(folder / f"{NAMES[0]}.tif", "w", **cell_profile(CORNERS[0])) as file:
         file.write(np.full((1, FINE, FINE), 4000, "float32"))
-    assert [step.reason for step in plan.plan(recipe, work).steps] == [None, "changed: elevation cells"]
+    assert [step.reason for step in plan.plan(recipe, work).steps][:2] == [None, "changed: elevation cells"]
     events: list[Event] = []
     made = covariates(recipe, work, client, events.append)
-    assert [(event.done, event.total) for event in events if event.kind == "started"] == [(5, 6)]
+    assert next((event.done, event.total) for event in events if event.kind == "started") == (0, 1)
     assert (made["elevation"] == 4000).any()
     assert not (reference["elevation"] == 4000).any()
     xr.testing.assert_identical(made[["sand", "ndvi"]], reference[["sand", "ndvi"]])

@@ -135,11 +135,13 @@ def write_days(work, ridge, rng, days):
     for day in range(days):
         clouds = np.sin(ridge * 3 + day) + 0.2 * rng.standard_normal(ridge.shape) > 0.2 * np.sin(day)
         filled[day] = (13400 + 500 * ridge + 100 * np.cos(day / 9)).astype(np.uint16)
-        flag[day, :, clouds] = 1
-        flag[day, :, clouds & (ridge > 0.8)] = 2
-    raw = np.where(flag == 0, filled, 0)
-    write(work, "ingest/2020", {schema.LST: raw}, **coords)
-    write(work, "gap_filling/2020", {schema.FILLED_LST: filled, schema.FILL_FLAG: flag}, **coords)
+        flag[day, :, clouds] = 2
+        flag[day, :, clouds & (ridge > 0.8)] = 8 + 2
+    kept = np.where(flag == 0, filled, 0)
+    sigma = np.where(flag == 0, 0.5, 1.0 + 0.1 * flag).astype(np.float16)
+    write(work, "observations/2020", {schema.LST: kept}, **coords)
+    made = {schema.FILLED_LST: filled, schema.SIGMA: sigma, schema.FILL_FLAG: flag}
+    write(work, "gap_filling/2020", made, **coords)
 
 
 def write_tables(work, classes, area, longitude, latitude, rng):
@@ -202,6 +204,14 @@ def write_tables(work, classes, area, longitude, latitude, rng):
         observed_share = share + np.array([0.0, -0.02, 0.06, 0.05])
         frames[f"overpasses-{year}"] = pd.DataFrame(
             {"year": year, "overpass": schema.OVERPASSES, "observed": observed_share, "filled": 1 - observed_share}
+        )
+        frames[f"quality-{year}"] = pd.DataFrame(
+            [
+                {"year": year, "tile": tile, "overpass": overpass, "month": month, "kept": share - 0.02 * month}
+                for tile in ("h25v05", "h26v05")
+                for overpass in schema.OVERPASSES
+                for month in range(1, 13)
+            ]
         )
     frames |= granule_frames()
     for name, frame in frames.items():

@@ -329,13 +329,8 @@ class GapFilling(Section):
 class DegreeDays(Section):
     """Daily means and their sums."""
 
-    daily_mean: Literal["sinusoid", "mean4", "sin_linear", "got09"] = "sinusoid"
-    """sinusoid: one wave through the day's overpasses; mean4: their mean; sin_linear: a sine by day and straight lines
-    by night; got09: a cosine by day and exponential cooling by night."""
-    dates: Literal["utc", "local"] = "utc"
-    """utc: a day is a file's date, which ends with the Aqua night overpass; local: a day begins with it."""
-    year: Literal["calendar", "freezing"] = "calendar"
-    """freezing: from July of the year before to June."""
+    daily_mean: Literal["sinusoid"] = "sinusoid"
+    """sinusoid: one wave through the day's overpasses."""
     minimum_days: Annotated[int, Field(ge=1, le=366)] = 350
     """Fewer valid days a year: the year is missing at that pixel."""
 

@@ -255,9 +255,9 @@ def method(work: Work) -> Section:
             )
         steps.append(_gap_filling_in_words(recipe))
         steps.append(
-            f"{DAILY_MEANS[recipe.degree_days.daily_mean]} gives a day's mean temperature. Means below and above 0 °C "
-            f"are summed to freezing and thawing degree days of each {YEARS[recipe.degree_days.year]} with at least "
-            f"{recipe.degree_days.minimum_days} valid days, and averaged over the years of each epoch."
+            "A sinusoid through the day's overpasses gives its mean temperature. Means below and above 0 °C are summed "
+            f"to freezing and thawing degree days of each year with at least {recipe.degree_days.minimum_days} valid "
+            "days, and averaged over the years of each epoch."
         )
         if recipe.ground_correction.method != "identity":
             steps.append(GROUND_CORRECTIONS[recipe.ground_correction.method])
@@ -294,12 +294,6 @@ def method(work: Work) -> Section:
     return Section("method", "How it was made", steps, [], [])
 
 
-DAILY_MEANS = {
-    "sinusoid": "A sinusoid through the day's overpasses",
-    "mean4": "The mean of the day's overpasses",
-    "sin_linear": "A sine by day and straight lines by night through the day's overpasses",
-    "got09": "A cosine by day and exponential cooling by night through the day's overpasses",
-}
 GROUND_CORRECTIONS = {
     "pooled": "Thawing sums of the surface become those of the ground by a regression on weather stations (skin sum, "
     "NDVI, latitude; intervals of 16 days). It is judged at stations that were left out of its fit.",
@@ -309,7 +303,6 @@ GROUND_CORRECTIONS = {
     "coefficients": "Thawing sums of the surface become those of the ground by coefficients that were given (skin sum, "
     "NDVI, latitude; intervals of 16 days).",
 }
-YEARS = {"calendar": "calendar year", "freezing": "year from July to June"}
 
 
 def _gap_filling_in_words(recipe: Recipe) -> str:

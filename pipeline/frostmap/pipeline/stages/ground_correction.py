@@ -236,7 +236,7 @@ def station_rows(work: Work) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     recipe = work.recipe
     given, years = recipe.sources.stations, all_years(recipe)
     assert given is not None  # only then is it called  # noqa: S101
-    kind: YearKind = recipe.degree_days.year
+    kind: YearKind = "calendar"  # the years that degree days are summed over
     calendar = {int(year) - before for year in years for before in ((0, 1) if kind == "freezing" else (0,))}
     box = work.geobox.footprint("EPSG:4326", buffer=0, npoints=50).boundingbox
     found = read_stations(
