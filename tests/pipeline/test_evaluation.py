@@ -33,7 +33,14 @@ from frostmap.pipeline.simulate.positions import Window
 from frostmap.pipeline.simulate.surface import observed_days, scene, true_daily_means, true_skin_days
 
 TINY = simulated.Design(
-    window=Window(1200, 6500, 25 * 1200 + 500, 48, 48), days=46, block=24, images=4, side=16, every=6, queries=100
+    window=Window(1200, 6500, 25 * 1200 + 500, 48, 48),
+    margin=4,
+    days=46,
+    block=24,
+    images=4,
+    side=16,
+    every=6,
+    queries=100,
 )
 
 numbers = st.lists(st.floats(-50, 50), min_size=3, max_size=20)
@@ -148,7 +155,7 @@ def test_heaton_the_spatial_part_is_among_the_best_published(realdata: Path) -> 
 
 @pytest.mark.realdata
 def test_wudaoliang_the_published_sums_are_met_to_rounding(realdata: Path) -> None:
-    both = stations.yearly_sums(realdata).join(stations.published_sums(realdata), rsuffix="_published", how="inner")
+    both = stations.yearly_sums(realdata).join(stations.published_sums(realdata).add_suffix("_published"), how="inner")
     both = both[both["days"] >= stations.FEWEST_DAYS]
     assert len(both) == 31
     for name in stations.INDICES:
@@ -227,10 +234,9 @@ def test_the_true_skin_is_what_is_observed_less_the_radiometers_errors() -> None
             continue
         oblique = (np.radians(angle) / 1.134) ** 2
         error = scsg.celsius(stored) - skin[number] + 0.6 * oblique
-        seen = stored > 0
-        missed = error < -2.0  # cloud that the mask missed is 2 K or more too cold
-        assert np.abs(error[seen & ~missed]).max() <= 1.1 + 1.2 * oblique.max() + 0.02
-        assert missed[seen].mean() < 0.5
+        seen, noise = stored > 0, 1.1 + 1.2 * oblique + 0.02
+        assert (error <= noise)[seen].all()  # above it, noise alone
+        assert (np.abs(error) <= noise)[seen].mean() > 0.5  # below it, cloud that the mask missed as well
 
 
 def test_the_ground_below_cloud_is_shaded_by_day_and_the_days_mean_with_it() -> None:

@@ -86,13 +86,15 @@ LARGEST_DIFFERENCE = 0.2
 class Design:
     """What is simulated, and what is withheld of it."""
 
-    window: Window = field(default_factory=lambda: Window(1200, 5 * 1200 + 400, 25 * 1200 + 420, 200, 200))
+    window: Window = field(default_factory=lambda: Window(1200, 5 * 1200 + 400, 25 * 1200 + 420, 240, 240))
     """Where: a part of the Kunlun and of the plateau south of it."""
+    margin: int = 20
+    """Pixels at each edge that are observed, and cast shadows, but are neither filled nor compared."""
     year: int = 2020
     seed: int = 2020
     days: int = 366
     """Days from 1 January on that are filled."""
-    block: int = 100
+    block: int = 60
     """Pixels along a block's side."""
     images: int = 50
     """Images of each overpass of which something is withheld."""
@@ -111,6 +113,13 @@ class Design:
     def pixel_metres(self) -> float:
         """Width of a pixel [m]."""
         return self.window.pixel_metres
+
+    @property
+    def inside(self) -> Mask:
+        """(y, x): what is filled and compared."""
+        inside = np.zeros((self.window.height, self.window.width), np.bool_)
+        inside[self.margin : self.window.height - self.margin, self.margin : self.window.width - self.margin] = True
+        return inside
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ class Year:
             ndvi=self.ndvi,
             longitude=places.longitude,
             latitude=places.latitude,
-            inside=np.ones(places.longitude.shape, np.bool_),
+            inside=self.design.inside,
             block=self.design.block,
             cell=scsg.cell_pixels(self.design.block, self.design.pixel_metres / 1000.0),
         )
@@ -262,13 +271,13 @@ def _withhold(design: Design, observed: xr.Dataset, sky: xr.Dataset) -> npt.NDAr
     rng = np.random.default_rng(design.seed)
     lst, state, classes = observed[LST.name].values, observed[STATE.name].values, sky["sky"].values
     withheld = np.zeros(lst.shape, np.uint16)
-    height, width = lst.shape[2:]
-    side = min(design.side, height, width)
+    rows, cols = (np.flatnonzero(design.inside.any(axis=axis)) for axis in (1, 0))
+    side = min(design.side, rows.size, cols.size)
     for number in range(lst.shape[1]):
         taken = 0
         for day in rng.permutation(lst.shape[0]):
             for _ in range(3):
-                top, left = (int(rng.integers(0, size - side + 1)) for size in (height, width))
+                top, left = (int(rng.integers(span[0], span[-1] + 2 - side)) for span in (rows, cols))
                 place = (day, number, slice(top, top + side), slice(left, left + side))
                 if (classes[place] == CLEAR).mean() >= design.least_clear:
                     break
@@ -366,14 +375,15 @@ class Judgement:
 def sample(design: Design) -> npt.NDArray[np.int64]:
     """Return the pixels whose whole days are simulated, counted along the rows."""
     rows, cols = np.mgrid[: design.window.height : design.every, : design.window.width : design.every]
-    pixels: npt.NDArray[np.int64] = (rows * design.window.width + cols).ravel()
+    chosen = design.inside[rows, cols]
+    pixels: npt.NDArray[np.int64] = (rows * design.window.width + cols)[chosen]
     return pixels
 
 
 def judge(year: Year, settings: Mapping[str, GapFilling]) -> Judgement:
     """Fill the year by all methods, and compare with what was withheld, and with what was never seen."""
     result = Judgement()
-    pixels = sample(year.design)
+    pixels, inside = sample(year.design), year.design.inside
     for number, overpass in enumerate(OVERPASSES):
         sky, taken = year.sky["sky"].values[:, number], year.withheld[:, number]
         observed, truth = scsg.celsius(taken), scsg.celsius(year.truth[:, number])
@@ -388,7 +398,7 @@ def judge(year: Year, settings: Mapping[str, GapFilling]) -> Judgement:
             if name == "scsg":
                 result.within.append((overpass, "withheld", *share_within_sigma(celsius, filled.sigma, observed, lit)))
             for kind, words in CLASSES.items():
-                where = (sky == kind) & (taken == 0)
+                where = (sky == kind) & (taken == 0) & inside
                 if not where.any():
                     continue
                 result.hidden.append((overpass, name, kind, scores(celsius, truth, where)))
@@ -427,7 +437,7 @@ def binned_against_exact(year: Year, overpass: int = 0) -> Scores:
     """Return how far estimates by bins are from those by the exact search, on days that are clear enough."""
     design, rng = year.design, np.random.default_rng(year.design.seed)
     sky, lst = (values[:, overpass] for values in (year.sky["sky"].values, year.observations[LST.name].values))
-    stored = np.where(sky == CLEAR, lst, 0).astype(np.uint16).reshape(len(lst), -1)
+    stored = np.where((sky == CLEAR) & design.inside, lst, 0).astype(np.uint16).reshape(len(lst), -1)
     common = common_counts(stored, 0, len(stored))
     elevation = year.terrain["elevation"].values.ravel()
     ends = float(elevation.min()), float(elevation.max())
@@ -443,7 +453,8 @@ def binned_against_exact(year: Year, overpass: int = 0) -> Scores:
             continue
         pairs = np.array([(target, day) for day in sorted(best)])
         wanted = np.zeros(stored.shape[1], np.bool_)
-        wanted[rng.choice(stored.shape[1], min(design.queries, stored.shape[1]), replace=False)] = True
+        known = np.flatnonzero(design.inside.ravel())
+        wanted[rng.choice(known, min(design.queries, known.size), replace=False)] = True
         sums = analogue_sums(len(pairs))
         add_analogues(sums, stored, places, composite, pairs, low, high)
         table = regressions(sums, slope=settings.slope, analogues=settings.analogues)
@@ -515,10 +526,11 @@ def evaluate(design: Design | None = None) -> Section:
 
 
 def _words(year: Year) -> str:
-    design, elevation = year.design, year.terrain["elevation"].values
+    design, elevation = year.design, year.terrain["elevation"].values[year.design.inside]
     places = year.scene.land.places
+    rows, cols = (int(design.inside.any(axis=axis).sum()) for axis in (1, 0))
     return (
-        f"**Simulated.** {design.window.height} x {design.window.width} pixels of {design.pixel_metres:.0f} m around "
+        f"**Simulated.** {rows} x {cols} pixels of {design.pixel_metres:.0f} m around "
         f"{places.latitude.mean():.1f}°N, {places.longitude.mean():.1f}°E, {elevation.min():.0f} to "
         f"{elevation.max():.0f} m high, the year {design.year}; relief below 10 arc-minutes, weather, clouds and "
         "ground are invented. Everything goes through the pipeline's own stages: quality screen, geometry, sky "

@@ -50,7 +50,7 @@ def evaluate(data: Path) -> Section:
     if missing:
         return absent(TITLE, missing)
     ours = yearly_sums(data)
-    both = ours[ours["days"] >= FEWEST_DAYS].join(published_sums(data), rsuffix="_published", how="inner")
+    both = ours[ours["days"] >= FEWEST_DAYS].join(published_sums(data).add_suffix("_published"), how="inner")
     rows, farthest = [], 0.0
     for name in INDICES:
         estimate: npt.NDArray[np.float64] = both[name].to_numpy(np.float64)
