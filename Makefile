@@ -54,7 +54,7 @@ servers: .venv-servers/ready ## the STAC and S3 servers that tests/servers start
 lint: $(VENV)/dev ## ruff, mypy, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy --no-incremental
 	@$(BIN)/lint-imports --no-cache
 
 bench: $(VENV)/dev ## benchmarks against their peers, as ratios

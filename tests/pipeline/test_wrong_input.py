@@ -15,12 +15,13 @@ import xarray as xr
 from distributed import Client
 
 from frostmap.catalogs.errors import CatalogError
+from frostmap.kernels.sky_classes import CLEAR, SHADED_CLOUD
 from frostmap.pipeline import ledger
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
 from frostmap.pipeline.plan import plan
 from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
 from frostmap.pipeline.run import run
-from frostmap.pipeline.stages import annual_cycle, degree_days, frozen_ground, gap_filling
+from frostmap.pipeline.stages import annual_cycle, degree_days, frozen_ground, gap_filling, observations
 from frostmap.pipeline.stages.ingest import year_coords
 from frostmap.pipeline.work import Work
 
@@ -179,13 +180,30 @@ def test_pixels_that_are_always_cloudy_stay_missing_to_the_end() -> None:
     lst[:, :, 1, 1], qc[:, :, 1, 1], hours[:, :, 1, 1] = 0, 2, 255
     dims = ("time", "overpass", "y", "x")
     raw = xr.Dataset({"lst": (dims, lst), "qc": (dims, qc), "view_time": (dims, hours)}, coords=coords)
-    cycle = annual_cycle.fit(raw, quality=Quality(), settings=GapFilling())
-    cycle_cube = xr.Dataset({"annual_cycle": (("harmonic", "overpass", "y", "x"), cycle["annual_cycle"])})
-    filled = gap_filling.fill(raw, cycle_cube, quality=Quality(), settings=GapFilling(), radius=1)
+    raw["view_angle"] = xr.where(raw["view_time"] == 255, np.uint8(255), np.uint8(70))
+    seen = xr.Dataset(
+        {name: (dims, array) for name, array in observations.observe(raw, quality=Quality()).items()}, coords
+    )
+    assert (seen["view_time"] <= 240).all()  # cloud hides the ground, not where the satellite was
+    settings = GapFilling(method="annual_cycle")
+    sky = xr.Dataset({"sky": (dims, np.where(lst > 0, CLEAR, SHADED_CLOUD).astype(np.uint8))})
+    parts = []
+    for number in range(4):
+        own = seen.isel(overpass=[number])
+        fitted = annual_cycle.fit(own, settings=settings)
+        cycle = xr.Dataset(
+            {
+                "annual_cycle": (("harmonic", "overpass", "y", "x"), fitted["annual_cycle"]),
+                "spread": (("overpass", "y", "x"), fitted["spread"]),
+            }
+        )
+        parts.append(gap_filling.fill(own, sky.isel(overpass=[number]), cycle, settings=settings, radius=1))
+    filled = {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
     assert (filled["lst"][:, :, 1, 1] == 0).all()
     assert (filled["fill_flag"][:, :, 1, 1] == 255).all()
+    assert np.isnan(filled["sigma"][:, :, 1, 1]).all()
     assert (filled["lst"][:, :, 0, 0] > 7500).all()
-    sums = degree_days.sums(xr.Dataset({name: (dims, filled[name]) for name in ("lst", "view_time")}))
+    sums = degree_days.sums(xr.Dataset({"lst": (dims, filled["lst"])}), seen)
     assert sums["valid_days"][1, 1] == 0
     assert (sums["valid_days"][0] == 365).all()
     nothing = np.full((1, 1), np.nan, dtype=np.float32)

@@ -1,5 +1,7 @@
 """What the sun, the clouds and the satellite are to each other at a pixel: sunlit or shaded, seen or hidden."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -185,7 +187,8 @@ def sky_classes(
             )
     wanted = {"cloud_top": shape, "elevation": shape[1:], "latitude": shape[1:2], "longitude": shape[1:]}
     wanted["day_of_year"] = shape[:1]
-    arrays = dict(zip(wanted, (cloud_top, elevation, latitude, longitude, day_of_year), strict=True))
+    given: tuple[NDArray[Any], ...] = (cloud_top, elevation, latitude, longitude, day_of_year)
+    arrays = dict(zip(wanted, given, strict=True))
     wrong = [
         f"{name} {arrays[name].shape}, not {wanted[name]}" for name in wanted if arrays[name].shape != wanted[name]
     ]

@@ -117,7 +117,8 @@ def observe(
             typical = typical_view_time(stored[0][before : len(days) - after], nominal)
             view_time = np.where(nowhere, typical, view_time)
             flag |= nowhere * np.uint8(NO_SWATH)
-        for variable, array in zip(OBSERVATIONS, (lst, state | flag, view_time, view_angle), strict=True):
+        arrays: tuple[npt.NDArray[Any], ...] = (lst, state | flag, view_time, view_angle)
+        for variable, array in zip(OBSERVATIONS, arrays, strict=True):
             result[variable.name][:, place] = array
     return result
 
