@@ -1,6 +1,9 @@
 """Degree-day sums are what a year of daily means adds up to, whether summed step by step or in one pass."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -137,6 +140,60 @@ def test_one_pass_equals_the_steps(seed: int) -> None:
     for one, many in zip(fused[:3], stepwise[:3], strict=True):
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, many, rtol=2e-5, atol=2e-3)
+
+
+def filled_overpasses(days: int, side: int, seed: int = 0) -> tuple[NDArray[np.uint16], None, NDArray[np.uint8]]:
+    """Return lst, no qc, view_time in which nothing is missing and little is unusual, or unbelievable."""
+    rng = np.random.default_rng(seed)
+    shape = (days, 4, side, side)
+    swing = rng.normal(0.0, 600.0, shape) + np.array([600, 700, -400, -500])[:, None, None]
+    hours = np.array([109, 132, 221, 20])[:, None, None]
+    view_time = (hours + rng.integers(-8, 9, shape)).astype(np.uint8)
+    strange = rng.random(shape) < 0.01
+    view_time[strange] = rng.integers(0, 241, strange.sum())
+    return np.clip(13600 + swing, 10700, 17100).astype(np.uint16), None, view_time
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_pass_equals_the_steps_where_nothing_is_missing(seed: int) -> None:
+    lst, _, view_time = filled_overpasses(33, SIDE, seed)
+    interval = np.arange(33) // 16
+    fused = degree_days.overpass_degree_days(lst, None, view_time, interval)
+    stepwise = by_steps(lst, np.zeros_like(view_time), view_time, interval)
+    np.testing.assert_array_equal(fused[3], stepwise[3])
+    for one, many in zip(fused[:3], stepwise[:3], strict=True):
+        np.testing.assert_allclose(one, many, rtol=2e-5, atol=2e-3)
+
+
+@pytest.mark.parametrize("make", [stored_overpasses, filled_overpasses])
+def test_one_pass_does_not_depend_on_how_pixels_are_cut(make: Callable[..., Any]) -> None:
+    lst, qc, view_time = make(17, SIDE)
+    if qc is None:
+        lst[:, 1, : SIDE // 2, 1:] = 0  # half of the rows: days with gaps beside days without
+    interval = np.arange(17) // 16
+    whole = degree_days.overpass_degree_days(lst, qc, view_time, interval)
+    for rows, cols in ((1, SIDE), (SIDE, 1), (7, 3)):
+        for y, x in itertools.product(range(0, SIDE, rows), range(0, SIDE, cols)):
+            window = np.s_[..., y : y + rows, x : x + cols]
+            part = degree_days.overpass_degree_days(
+                lst[window], None if qc is None else qc[window], view_time[window], interval
+            )
+            for one, other in zip(part, whole, strict=True):
+                np.testing.assert_array_equal(one, other[window])
+
+
+def test_days_at_a_limit_are_decided_as_by_the_sinusoid() -> None:
+    amplitude = np.linspace(44.5, 45.5, 640)  # across the largest that is believed
+    hours = np.array([105, 135, 225, 15])
+    celsius = amplitude * np.cos(2 * np.pi * (hours[:, None] / 10 - 13.2) / 24) + 2.0 * (np.arange(4) == 0)[:, None]
+    lst = np.rint((celsius + 273.15) / 0.02).astype(np.uint16).reshape(1, 4, 1, 640)
+    view_time = np.broadcast_to(hours.astype(np.uint8)[:, None, None], lst.shape).copy()
+    fused = degree_days.overpass_degree_days(lst, None, view_time, np.zeros(1, int))
+    temperature, when = quality.land_surface_temperature(lst, np.zeros_like(view_time)), quality.view_hours(view_time)
+    methods = daily_mean.fit_method(temperature, when)
+    assert {daily_mean.PAIR_MEAN, daily_mean.LEAST_SQUARES} == set(np.unique(methods))
+    mean = daily_mean.sinusoid(temperature, when)[0]
+    np.testing.assert_allclose(fused[1] - fused[0], mean, atol=1e-4)
 
 
 def test_one_pass_covers_pixels_beyond_its_tiles() -> None:

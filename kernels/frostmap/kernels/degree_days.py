@@ -4,21 +4,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from frostmap.kernels.daily_mean import OVERPASSES, cosine_and_sine, mean_of_day
-from frostmap.kernels.quality import LATEST_VIEW_TIME, celsius, passes, quality_limits, stored_range
+from frostmap.kernels.daily_mean import OVERPASSES
+from frostmap.kernels.overpass_sums import INTERVALS, Scales, overpass_sums, usual
+from frostmap.kernels.quality import quality_limits, stored_range
 
-INTERVALS = 23
-"""16-day intervals of a year, the calendar of the MOD13 vegetation indices."""
 DAYS_PER_INTERVAL = 16
 """Days of an interval; the last one has 13, in leap years 14."""
 
-_F, _U8 = np.float32, np.uint8
-_ZERO, _HALF = _F(0.0), _F(0.5)
-_LATEST = np.uint8(LATEST_VIEW_TIME)
-# Fast-math without "nnan" and "ninf": NaN keeps its meaning, sums may be reordered and contracted.
-_MATH = {"contract", "arcp", "nsz", "reassoc"}
-# Pixels decoded at a time (their bytes stay in the first-level cache) and summed at a time (second-level cache).
-_TILE, _BLOCK = 256, 16384
+_F = np.float32
+_ZERO = _F(0.0)
 
 
 def degree_day_sums(
@@ -185,7 +179,7 @@ def complete_year(
 
 def overpass_degree_days(
     lst: NDArray[np.uint16],
-    qc: NDArray[np.uint8],
+    qc: NDArray[np.uint8] | None,
     view_time: NDArray[np.uint8],
     interval: NDArray[np.integer],
     lst_scale: float = 0.02,
@@ -197,14 +191,15 @@ def overpass_degree_days(
 
     The same as `quality.land_surface_temperature` and `quality.view_hours`, then `daily_mean.sinusoid`, then
     `degree_day_sums` and `thawing_by_interval`, to rounding, without the arrays in between. Sums are float32 within
-    an interval and float64 over the year.
+    an interval and float64 over the year. Fastest where nothing is missing; what is missing in one pixel changes no bit
+    of another.
 
     Parameters
     ----------
     lst : (time, overpass, y, x)
         Stored land surface temperature of Terra day, Aqua day, Terra night, Aqua night.
-    qc : (time, overpass, y, x)
-        Stored quality bits.
+    qc : (time, overpass, y, x), or None
+        Stored quality bits; None where all that is there is good.
     view_time : (time, overpass, y, x)
         Stored local solar time; above 240 the observation is missing.
     interval : (time,)
@@ -237,28 +232,27 @@ def overpass_degree_days(
     """
     if lst.ndim != 4 or lst.shape[1] != len(OVERPASSES):
         raise ValueError(f"lst has shape {lst.shape}; wanted (time, 4 overpasses, y, x)")
-    if lst.dtype != np.uint16 or qc.dtype != np.uint8 or view_time.dtype != np.uint8:
+    bits = view_time if qc is None else qc
+    if lst.dtype != np.uint16 or bits.dtype != np.uint8 or view_time.dtype != np.uint8:
         raise ValueError(
-            f"lst, qc, view_time are {lst.dtype}, {qc.dtype}, {view_time.dtype}; wanted uint16, uint8, uint8"
+            f"lst, qc, view_time are {lst.dtype}, {bits.dtype}, {view_time.dtype}; wanted uint16, uint8, uint8"
         )
-    if not lst.shape == qc.shape == view_time.shape:
-        raise ValueError(f"lst, qc, view_time have shapes {lst.shape}, {qc.shape}, {view_time.shape}; wanted one shape")
+    if not lst.shape == bits.shape == view_time.shape:
+        raise ValueError(
+            f"lst, qc, view_time have shapes {lst.shape}, {bits.shape}, {view_time.shape}; wanted one shape"
+        )
     if not 0.0 < time_scale <= 0.1:
         raise ValueError(f"time_scale is {time_scale} h; 240 stored units are at most a day, so wanted 0.1 or less")
     days, overpasses, height, width = lst.shape
     shape = (days, overpasses, height * width)
-    low, high = stored_range(lst_scale)
     limits = quality_limits(max_lst_error_class, max_emissivity_error_class)
-    freezing, thawing, by_interval, valid = _overpass_degree_days(
+    freezing, thawing, by_interval, valid = overpass_sums(
         np.ascontiguousarray(lst).reshape(shape),
-        np.ascontiguousarray(qc).reshape(shape),
+        None if qc is None else np.ascontiguousarray(qc).reshape(shape),
         np.ascontiguousarray(view_time).reshape(shape),
         _checked_interval(interval, days),
-        _F(lst_scale),
-        _F(time_scale / 24.0),
-        low,
-        high,
-        *limits,
+        Scales(*stored_range(lst_scale), *limits, _F(lst_scale), _F(time_scale / 24.0)),
+        usual(lst_scale, time_scale),
     )
     return (
         freezing.reshape(height, width),
@@ -266,104 +260,6 @@ def overpass_degree_days(
         by_interval.reshape(INTERVALS, height, width),
         valid.reshape(height, width),
     )
-
-
-@njit(nogil=True, error_model="numpy", fastmath=_MATH)
-def _overpass_degree_days(
-    lst: NDArray[np.uint16],
-    qc: NDArray[np.uint8],
-    view_time: NDArray[np.uint8],
-    interval: NDArray[np.int64],
-    lst_scale: np.float32,
-    turn_scale: np.float32,
-    low: np.uint16,
-    high: np.uint16,
-    lst_limit: np.uint8,
-    emissivity_limit: np.uint8,
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
-    # The loops below are shaped for the vectoriser. A tile's bytes are first screened and copied into a few local
-    # arrays, as it can prove those apart from the sums but not twelve input rows; sums within an interval are float32,
-    # since one float64 in the loop would halve its width.
-    days, _, pixels = lst.shape
-    freezing = np.empty(pixels, np.float32)
-    thawing = np.empty(pixels, np.float32)
-    by_interval = np.zeros((INTERVALS, pixels), np.float32)
-    valid_days = np.empty(pixels, np.int16)
-
-    usable = np.empty(_TILE, np.uint8)
-    stored = np.empty((4, _TILE), np.uint16)  # 0 where the observation is not kept
-    times = np.empty((4, _TILE), np.uint8)
-    freezing_year, thawing_year = np.empty(_BLOCK), np.empty(_BLOCK)
-    freezing_interval, thawing_interval = np.empty(_BLOCK, np.float32), np.empty(_BLOCK, np.float32)
-    count = np.empty(_BLOCK, np.int32)
-
-    for block in range(0, pixels, _BLOCK):
-        length = min(_BLOCK, pixels - block)
-        for i in range(length):
-            freezing_year[i] = thawing_year[i] = 0.0
-            freezing_interval[i] = thawing_interval[i] = _ZERO
-            count[i] = 0
-        for t in range(days):
-            for tile in range(0, length, _TILE):
-                size = min(_TILE, length - tile)
-                first = block + tile
-                for o in range(4):
-                    row, bits, clock = (
-                        lst[t, o, first : first + size],
-                        qc[t, o, first : first + size],
-                        view_time[t, o, first : first + size],
-                    )
-                    for i in range(size):
-                        kept = passes(bits[i], lst_limit, emissivity_limit) & (clock[i] <= _LATEST)
-                        usable[i] = _U8(255) if kept else _U8(0)
-                    for i in range(size):
-                        times[o, i] = clock[i]
-                    for i in range(size):
-                        kept = (row[i] >= low) & (row[i] <= high) & (usable[i] != _U8(0))
-                        stored[o, i] = row[i] if kept else np.uint16(0)
-                frost = freezing_interval[tile : tile + size]
-                thaw = thawing_interval[tile : tile + size]
-                known = count[tile : tile + size]
-                for i in range(size):
-                    c0, s0 = cosine_and_sine(_F(times[0, i]) * turn_scale - _HALF)
-                    c1, s1 = cosine_and_sine(_F(times[1, i]) * turn_scale - _HALF)
-                    c2, s2 = cosine_and_sine(_F(times[2, i]) * turn_scale - _HALF)
-                    c3, s3 = cosine_and_sine(_F(times[3, i]) * turn_scale - _HALF)
-                    mean, found, _ = mean_of_day(
-                        celsius(stored[0, i], lst_scale),
-                        celsius(stored[1, i], lst_scale),
-                        celsius(stored[2, i], lst_scale),
-                        celsius(stored[3, i], lst_scale),
-                        c0,
-                        c1,
-                        c2,
-                        c3,
-                        s0,
-                        s1,
-                        s2,
-                        s3,
-                        _F(stored[0, i]) > _ZERO,
-                        _F(stored[1, i]) > _ZERO,
-                        _F(stored[2, i]) > _ZERO,
-                        _F(stored[3, i]) > _ZERO,
-                    )
-                    mean = mean if found else _ZERO
-                    frost[i] += max(-mean, _ZERO)
-                    thaw[i] += max(mean, _ZERO)
-                    known[i] += np.int32(1) if found else np.int32(0)
-            if t == days - 1 or interval[t + 1] != interval[t]:
-                k = interval[t]
-                for i in range(length):
-                    by_interval[k, block + i] += thawing_interval[i]
-                    thawing_year[i] += thawing_interval[i]
-                    freezing_year[i] += freezing_interval[i]
-                    freezing_interval[i] = _ZERO
-                    thawing_interval[i] = _ZERO
-        for i in range(length):
-            freezing[block + i] = freezing_year[i]
-            thawing[block + i] = thawing_year[i]
-            valid_days[block + i] = count[i]
-    return freezing, thawing, by_interval, valid_days
 
 
 def _check_daily_mean(daily_mean: NDArray[np.float32]) -> None:
