@@ -1,10 +1,14 @@
 """What all tests share: where real data is."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Shells start what they put in the background deaf to Ctrl-C, and children inherit that; the tests of it need ears.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ HOURS_OF_SHAPES = np.arange(240) / 10.0
 """Local mean solar hours at which shapes are given."""
 SMALLEST_CONTRAST = 0.25
 """Smallest difference of a shape between a day and a night observation, as a share of the shape's range."""
-HARMONICS = 16
+HARMONICS = 24
 """Harmonics of the sun's course that `sun_response` carries."""
 
 _DAY = 24.0
