@@ -19,7 +19,7 @@ from frostmap.kernels.sky_classes import CLEAR, SHADED_CLOUD
 from frostmap.pipeline import ledger
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
 from frostmap.pipeline.plan import plan
-from frostmap.pipeline.recipe import GapFilling, Quality, Recipe
+from frostmap.pipeline.recipe import DegreeDays, GapFilling, Quality, Recipe
 from frostmap.pipeline.run import run
 from frostmap.pipeline.stages import annual_cycle, degree_days, frozen_ground, gap_filling, observations
 from frostmap.pipeline.stages.ingest import year_coords
@@ -203,7 +203,9 @@ def test_pixels_that_are_always_cloudy_stay_missing_to_the_end() -> None:
     assert (filled["fill_flag"][:, :, 1, 1] == 255).all()
     assert np.isnan(filled["sigma"][:, :, 1, 1]).all()
     assert (filled["lst"][:, :, 0, 0] > 7500).all()
-    sums = degree_days.sums(xr.Dataset({"lst": (dims, filled["lst"])}), seen)
+    there = {"y": 3.8e6 - 1000.0 * np.arange(3), "x": 8.5e6 + 1000.0 * np.arange(3)}
+    made = xr.Dataset({"lst": (dims, filled["lst"])}, {**coords, **there})
+    sums = degree_days.sums(made, seen, year=2010, settings=DegreeDays())
     assert sums["valid_days"][1, 1] == 0
     assert (sums["valid_days"][0] == 365).all()
     nothing = np.full((1, 1), np.nan, dtype=np.float32)

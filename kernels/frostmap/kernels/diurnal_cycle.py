@@ -105,7 +105,7 @@ def sun_response(latitude: ArrayLike, day_of_year: ArrayLike, loss: float = 1.0)
     --------
     >>> shape = sun_response(35.0, 80)
     >>> float(HOURS_OF_SHAPES[shape.argmax()]), float(HOURS_OF_SHAPES[shape.argmin()])
-    (13.4, 5.9)
+    (13.4, 6.0)
     """
     if not loss >= 0.0:
         raise ValueError(f"loss is {loss}; wanted 0 or more")
@@ -542,6 +542,72 @@ def daily_mean(
     if method == "sin_linear":
         return sin_linear(temperature, hours, half_day(rows, days), solar_noon(days[:, 0]))
     return shape_mean(temperature, hours, (got09 if method == "got09" else sun_response)(rows, days))
+
+
+def on_local_dates(
+    lst: NDArray[np.uint16], view_time: NDArray[np.uint8], longitude: NDArray[np.float64], time_scale: float = 0.1
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Move observations from the UTC date in their file's name to the date at the pixel.
+
+    Parameters
+    ----------
+    lst : (time, overpass, y, x)
+        Stored temperatures of consecutive UTC dates, 0 where there is none.
+    view_time : (time, overpass, y, x)
+        Stored local mean solar time of each; above 240 the observation is missing.
+    longitude : (y, x)
+        Degrees, east positive.
+    time_scale : float
+        Hours per stored unit of `view_time`.
+
+    Returns
+    -------
+    lst, view_time : the same shapes and types
+        Of the same dates, now local; 0 and 255 where there is nothing: so on the Qinghai-Tibet Plateau Aqua's night
+        of the first date, which the file before holds. Of two observations on one local date the later file's stays.
+
+    Examples
+    --------
+    >>> lst = np.arange(8, dtype=np.uint16).reshape(2, 4, 1, 1) + 14000
+    >>> view_time = np.broadcast_to(np.array([105, 135, 225, 15], np.uint8)[:, None, None], lst.shape)
+    >>> on_local_dates(lst, view_time, np.full((1, 1), 90.0))[0][..., 0, 0].tolist()
+    [[14000, 14001, 14002, 0], [14004, 14005, 14006, 14003]]
+    """
+    if lst.ndim != 4 or lst.shape != view_time.shape or longitude.shape != lst.shape[2:]:
+        raise ValueError(
+            f"lst, view_time and longitude have shapes {lst.shape}, {view_time.shape}, {longitude.shape}; wanted "
+            "(time, overpass, y, x) twice, and (y, x)"
+        )
+    if lst.dtype != np.uint16 or view_time.dtype != np.uint8:
+        raise ValueError(f"lst and view_time are {lst.dtype} and {view_time.dtype}; wanted uint16 and uint8")
+    moved, times = np.zeros_like(lst), np.full_like(view_time, 255)
+    _on_local_dates(lst, view_time, longitude.astype(np.float64), time_scale, moved, times)
+    return moved, times
+
+
+@njit(nogil=True)
+def _on_local_dates(
+    lst: NDArray[np.uint16],
+    view_time: NDArray[np.uint8],
+    longitude: NDArray[np.float64],
+    time_scale: float,
+    moved: NDArray[np.uint16],
+    times: NDArray[np.uint8],
+) -> None:
+    days, overpasses, height, width = lst.shape
+    for t in range(days):
+        for o in range(overpasses):
+            for y in range(height):
+                for x in range(width):
+                    stored = view_time[t, o, y, x]
+                    if lst[t, o, y, x] == 0 or stored > 240:
+                        continue
+                    hours = stored * time_scale
+                    # as `view_geometry.local_date_shift`
+                    ahead = int(np.floor(hours / _DAY) - np.floor((hours - longitude[y, x] / 15.0) / _DAY))
+                    if 0 <= t + ahead < days:
+                        moved[t + ahead, o, y, x] = lst[t, o, y, x]
+                        times[t + ahead, o, y, x] = stored
 
 
 def _check(temperature: NDArray[Any], hours: NDArray[Any]) -> None:

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from frostmap.kernels.diurnal_cycle import DailyMean
 from frostmap.pipeline.errors import UserError
 
 EpochName = str
@@ -326,11 +327,19 @@ class GapFilling(Section):
     """Added to filled night observations [K]."""
 
 
+YearKind = Literal["calendar", "freezing"]
+
+
 class DegreeDays(Section):
     """Daily means and their sums."""
 
-    daily_mean: Literal["sinusoid"] = "sinusoid"
-    """sinusoid: one wave through the day's overpasses."""
+    daily_mean: DailyMean = "sinusoid"
+    """sinusoid: one wave through the day's overpasses, as the paper; sun_response: how a ground answers the sun;
+    got09: a cosine by day, decay by night; sin_linear: a wave by day, a line by night; mean4: their plain mean."""
+    dates: Literal["utc", "local"] = "utc"
+    """utc: a day is what one file date holds, morning to the night after it; local: the date at the pixel."""
+    year: YearKind = "calendar"
+    """calendar; or freezing: from July to June, called by the year in which it ends."""
     minimum_days: Annotated[int, Field(ge=1, le=366)] = 350
     """Fewer valid days a year: the year is missing at that pixel."""
 
@@ -513,6 +522,12 @@ class Recipe(Section):
                     raise ValueError(f"sources.{name} has no 'target', but epochs.target is asked for")
         if sources.lst:
             self._enough_for_the_ground_correction()
+            for name, epoch in self.epochs.named().items():
+                if not self.degree_years(name):
+                    raise ValueError(
+                        f"degree_days.year is 'freezing', July to June, but epochs.{name} has no two years in a row: "
+                        f"{sorted(epoch.years)}"
+                    )
         return self
 
     def _enough_for_the_ground_correction(self) -> None:
@@ -525,6 +540,11 @@ class Recipe(Section):
         needs_ndvi = asked.fits or any(each.ndvi for each in asked.coefficients or ())
         if needs_ndvi and not sources.ndvi:
             raise ValueError("the ground correction needs sources.ndvi; or set ground_correction.method to 'identity'")
+
+    def degree_years(self, epoch: EpochName) -> list[int]:
+        """Return the years of an epoch that degree days are summed over: those that its calendar years hold whole."""
+        years = sorted(self.epochs.named()[epoch].years)
+        return years if self.degree_days.year == "calendar" else [year for year in years if year - 1 in years]
 
     @property
     def folder(self) -> Path:

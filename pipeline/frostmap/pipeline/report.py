@@ -35,7 +35,7 @@ from frostmap.pipeline.figures import (
     granule_states,
 )
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.stage import all_years
+from frostmap.pipeline.stage import all_degree_years, all_years
 from frostmap.pipeline.work import PRODUCTS, Work
 
 MOST_ROWS = 20
@@ -255,9 +255,9 @@ def method(work: Work) -> Section:
             )
         steps.append(_gap_filling_in_words(recipe))
         steps.append(
-            "A sinusoid through the day's overpasses gives its mean temperature. Means below and above 0 °C are summed "
-            f"to freezing and thawing degree days of each year with at least {recipe.degree_days.minimum_days} valid "
-            "days, and averaged over the years of each epoch."
+            f"{DAILY_MEANS[recipe.degree_days.daily_mean]} Means below and above 0 °C are summed to freezing and "
+            f"thawing degree days of each {YEARS[recipe.degree_days.year]} with at least "
+            f"{recipe.degree_days.minimum_days} valid days, and averaged over those of each epoch."
         )
         if recipe.ground_correction.method != "identity":
             steps.append(GROUND_CORRECTIONS[recipe.ground_correction.method])
@@ -293,6 +293,17 @@ def method(work: Work) -> Section:
     )
     return Section("method", "How it was made", steps, [], [])
 
+
+DAILY_MEANS = {
+    "sinusoid": "A sinusoid through the day's overpasses gives its mean temperature.",
+    "mean4": "The mean of the day's overpasses by day and by night is taken for that of the day.",
+    "sin_linear": "A wave by day and a line by night, through the day's overpasses, give its mean temperature.",
+    "got09": "A cosine of the sun's height by day and a decay by night (Göttsche and Olesen), scaled to the day's "
+    "overpasses, give its mean temperature.",
+    "sun_response": "The course of a ground that the sun of the day heats, scaled to its overpasses, gives its mean "
+    "temperature.",
+}
+YEARS = {"calendar": "year", "freezing": "year from July to June"}
 
 GROUND_CORRECTIONS = {
     "pooled": "Thawing sums of the surface become those of the ground by a regression on weather stations (skin sum, "
@@ -461,7 +472,30 @@ def forcing(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             for row in table.to_dict("records")
         ]
         parts.append(Table("Coefficients of the correction, intervals of 16 days", ("term", "value", "unit"), rows))
+    parts += _daily_means(work)
     return Section("forcing", "Freezing and thawing", sentences, parts, absent)
+
+
+def _daily_means(work: Work) -> list[Table]:
+    """Return what other ways to the daily mean would make of the sums, at a sample of pixels."""
+    names = [f"daily_means-{year}" for year in all_degree_years(work.recipe)]
+    tables = [work.table(name) for name in names if has_table(work, name)]
+    rows = [
+        (
+            str(row["year"]),
+            str(row["method"]).replace("_", " "),
+            *(f"{row[name]:,.0f}" for name in ("freezing", "thawing")),
+            *(signed(row[f"{name}_difference"], 0) for name in ("freezing", "thawing")),
+        )
+        for table in tables
+        for row in table.dropna().to_dict("records")
+    ]
+    if not rows:
+        return []
+    own = work.recipe.degree_days.daily_mean.replace("_", " ")
+    heads = ("year", "daily mean", "DDF, °C d", "DDT, °C d", "DDF, difference", "DDT, difference")
+    note = f"Means over every tenth pixel along rows and columns, sums of the skin. The map's is {own}."
+    return [Table("What another daily mean would change", heads, rows, note)]
 
 
 def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:

@@ -102,6 +102,11 @@ def all_years(recipe: Recipe) -> list[str]:
     return [str(year) for epoch in recipe.epochs.named().values() for year in sorted(epoch.years)]
 
 
+def all_degree_years(recipe: Recipe) -> list[str]:
+    """Return the years of all epochs that degree days are summed over, in order."""
+    return [str(year) for epoch in recipe.epochs.named() for year in recipe.degree_years(epoch)]
+
+
 def all_epochs(recipe: Recipe) -> list[str]:
     """Return the names of the epochs, training first."""
     return [str(name) for name in recipe.epochs.named()]

@@ -36,7 +36,7 @@ from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.downloads import Downloads
 from frostmap.pipeline.elevation_cells import square_degrees
 from frostmap.pipeline.errors import DataIncomplete, UserError
-from frostmap.pipeline.recipe import Catalogue, Recipe
+from frostmap.pipeline.recipe import Catalogue, Recipe, YearKind
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.storage import Storage
 
@@ -343,6 +343,16 @@ def days_in(year: int) -> int:
     (365, 366)
     """
     return 366 if calendar.isleap(year) else 365
+
+
+def first_and_last_day(year: int, kind: YearKind) -> tuple[np.datetime64, np.datetime64]:
+    """Return the days between which a year is summed.
+
+    >>> [str(day) for day in first_and_last_day(2020, "freezing")]
+    ['2019-07-01', '2020-06-30']
+    """
+    start, end = ((year, "01-01"), (year, "12-31")) if kind == "calendar" else ((year - 1, "07-01"), (year, "06-30"))
+    return np.datetime64(f"{start[0]}-{start[1]}", "D"), np.datetime64(f"{end[0]}-{end[1]}", "D")
 
 
 def _whole_chunks(tight: GeoBox, pixels_per_tile: int, chunk: int) -> GeoBox:

@@ -17,12 +17,13 @@ from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.ground_regression import FREEZING_TERMS, TERMS, corrected
 from frostmap.pipeline.rasters import on_grid
-from frostmap.pipeline.recipe import Forcing, Recipe
+from frostmap.pipeline.recipe import Forcing, Recipe, YearKind
 from frostmap.pipeline.schema import DDF, DDT
 from frostmap.pipeline.schema import FORCING as WRITES
 from frostmap.pipeline.sites import latitudes
 from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.work import Work, days_in
+from frostmap.pipeline.stages.vegetation import composite_years, of_one_year
+from frostmap.pipeline.work import Work, first_and_last_day
 
 Coefficients = npt.NDArray[np.float64] | None
 
@@ -35,16 +36,16 @@ def build(work: Work, epoch: str) -> Products:
     if work.recipe.sources.forcing is not None:
         return Products(cube=_given(work, getattr(work.recipe.sources.forcing, epoch), epoch))
     recipe = work.recipe
-    years = sorted(recipe.epochs.named()[epoch].years)
+    kind, years = recipe.degree_days.year, recipe.degree_years(epoch)
     by_interval, yearly = _coefficients(work)
     needed = ["freezing", "valid_days", "thawing" if by_interval is None else "thawing_by_interval"]
     cubes = [work.open(f"degree_days/{year}")[needed] for year in years]
     if by_interval is not None or yearly is not None:
         cubes.append(xr.Dataset({"latitude": (("y", "x"), np.broadcast_to(latitudes(work.geobox), work.shape))}))
         if recipe.sources.ndvi is not None:
-            cubes += [work.open(f"vegetation/{year}") for year in years]
+            cubes += [work.open(f"vegetation/{year}") for year in _greenness_years(years, kind)]
     minimum = recipe.degree_days.minimum_days
-    function = partial(means, years=years, thawing=by_interval, freezing=yearly, minimum_days=minimum)
+    function = partial(means, years=years, kind=kind, thawing=by_interval, freezing=yearly, minimum_days=minimum)
     made = map_windows(function, cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
     return Products(cube=made.cube, tasks=made.tasks)
 
@@ -63,7 +64,12 @@ def _coefficients(work: Work) -> tuple[Coefficients, Coefficients]:
 
 
 def means(
-    *windows: xr.Dataset, years: list[int], thawing: Coefficients, freezing: Coefficients, minimum_days: int
+    *windows: xr.Dataset,
+    years: list[int],
+    thawing: Coefficients,
+    freezing: Coefficients,
+    minimum_days: int,
+    kind: YearKind = "calendar",
 ) -> Block:
     """Return the means over years of DDF and DDT, corrected where there are coefficients.
 
@@ -72,7 +78,8 @@ def means(
     Parameters
     ----------
     windows
-        The years' degree days; where something is corrected, the latitudes follow, and the years' NDVI if it is there.
+        The years' degree days; where something is corrected, the latitudes follow, and the NDVI of the calendar years
+        that they lie in, if it is there.
     years
         The epoch's.
     thawing
@@ -81,14 +88,19 @@ def means(
         Coefficients of the freezing sums of years, (4,).
     minimum_days
         Fewest valid days of a year.
+    kind
+        What a year is.
     """
     sums, others = windows[: len(years)], windows[len(years) :]
     latitude = others[0]["latitude"].values if others else np.zeros((1, 1))
-    ndvi = _without_gaps([window["ndvi"].values for window in others[1:]])
-    ndvi = ndvi or [np.zeros((1, 1, 1), np.float32)] * len(years)
+    ndvi = [np.zeros((1, 1, 1), np.float32)] * len(years)
+    if others[1:]:
+        series = dict(zip(_greenness_years(years, kind), [window["ndvi"].values for window in others[1:]], strict=True))
+        ndvi = _without_gaps([of_one_year(series, year, kind) for year in years])
     ddf, ddt = [], []
     for year, greenness, days in zip(years, ndvi, sums, strict=True):
-        valid, n_days = days["valid_days"].values, days_in(year)
+        first, last = first_and_last_day(year, kind)
+        valid, n_days = days["valid_days"].values, int((last - first).astype(int)) + 1
         skin = days["thawing" if thawing is None else "thawing_by_interval"].values
         frost, thaw = complete_year(days["freezing"].values, skin, valid, n_days, minimum_days)
         if thawing is not None:
@@ -100,10 +112,12 @@ def means(
     return {DDF.name: _mean(ddf), DDT.name: _mean(ddt)}
 
 
+def _greenness_years(years: list[int], kind: YearKind) -> list[int]:
+    return sorted({calendar for year in years for calendar in composite_years(year, kind)})
+
+
 def _without_gaps(series: list[npt.NDArray[np.float32]]) -> list[npt.NDArray[np.float32]]:
     """Return NDVI of years, (composite, y, x), missing composites as the mean of the same composite in the others."""
-    if not series:
-        return []
     usual = _mean(series)
     return [np.where(np.isnan(one), usual, one) for one in series]
 
@@ -144,10 +158,11 @@ def _plausible(path: Path, geobox: GeoBox, key: str) -> npt.NDArray[np.float32]:
 def _inputs(recipe: Recipe, epoch: str) -> list[str]:
     if recipe.sources.forcing is not None:
         return []
-    years = sorted(recipe.epochs.named()[epoch].years)
+    years = recipe.degree_years(epoch)
     needed = [f"degree_days/{year}" for year in years]
     if recipe.ground_correction.changes_anything:
-        needed += ["ground_correction"] + [f"vegetation/{year}" for year in years if recipe.sources.ndvi]
+        greenness = _greenness_years(years, recipe.degree_days.year) if recipe.sources.ndvi else []
+        needed += ["ground_correction"] + [f"vegetation/{year}" for year in greenness]
     return needed
 
 

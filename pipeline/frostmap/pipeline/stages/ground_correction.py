@@ -31,17 +31,16 @@ from frostmap.pipeline.ground_regression import (
     scores,
     unexpected_signs,
 )
-from frostmap.pipeline.recipe import GroundCorrection, Recipe
+from frostmap.pipeline.recipe import GroundCorrection, Recipe, YearKind
 from frostmap.pipeline.sites import pixels_of
-from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
-from frostmap.pipeline.work import Work
+from frostmap.pipeline.stage import Products, Stage, all_degree_years, all_epochs, all_years
+from frostmap.pipeline.stages.vegetation import composite_years, of_one_year
+from frostmap.pipeline.work import Work, first_and_last_day
 
 LEAST_DAYS = 14
 """Valid station days that a 16-day interval needs (all but two, for the short last one); its sum is scaled up."""
 ELEVATION_GROUP = "terrain"
 """Group of the cube that has the pixels' mean elevation."""
-
-YearKind = Literal["calendar", "freezing"]
 
 
 @dataclass(frozen=True)
@@ -234,9 +233,9 @@ def station_rows(work: Work) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         are those where something thaws.
     """
     recipe = work.recipe
-    given, years = recipe.sources.stations, all_years(recipe)
+    given, years = recipe.sources.stations, all_degree_years(recipe)
     assert given is not None  # only then is it called  # noqa: S101
-    kind: YearKind = "calendar"  # the years that degree days are summed over
+    kind = recipe.degree_days.year
     calendar = {int(year) - before for year in years for before in ((0, 1) if kind == "freezing" else (0,))}
     box = work.geobox.footprint("EPSG:4326", buffer=0, npoints=50).boundingbox
     found = read_stations(
@@ -260,11 +259,17 @@ def station_rows(work: Work) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
             daily.reindex(columns=kept.index), int(year), kind, recipe.degree_days.minimum_days
         )
         sums = work.open(f"degree_days/{year}")
-        ndvi = work.open(f"vegetation/{year}")["ndvi"] if recipe.sources.ndvi is not None else None
+        calendars = composite_years(int(year), kind) if recipe.sources.ndvi is not None else []
+        ndvi = {calendar: work.open(f"vegetation/{calendar}")["ndvi"] for calendar in calendars}
+        first, last = first_and_last_day(int(year), kind)
+        days = int((last - first).astype(int)) + 1
         for i, (station, site) in enumerate(kept.iterrows()):
             pixel = _Pixel(int(site["row"]), int(site["col"]), recipe.ground_correction.pixel, usable)
-            skin = pixel.sums(sums, int(year), recipe.degree_days.minimum_days)
-            greenness = np.zeros(INTERVALS) if ndvi is None else pixel.value(ndvi)
+            skin = pixel.sums(sums, days, recipe.degree_days.minimum_days)
+            greenness = np.zeros(INTERVALS)
+            if ndvi:
+                series = {calendar: pixel.value(window) for calendar, window in ndvi.items()}
+                greenness = of_one_year(series, int(year), kind)
             common = {"station": station, "code": site["code"], "year": int(year)}
             parts = {"thawing_lst": skin.thawing, "thawing_ground": thawing[:, i], "ndvi": greenness}
             by_interval.append(
@@ -347,14 +352,14 @@ class _Pixel:
     usable: npt.NDArray[np.bool_]
     """(y, x)."""
 
-    def sums(self, degree_days: xr.Dataset, year: int, minimum_days: int) -> _Skin:
-        """Return the skin's sums of a year; NaN where it has too few days."""
+    def sums(self, degree_days: xr.Dataset, days: int, minimum_days: int) -> _Skin:
+        """Return the skin's sums of a year of so many days; NaN where too few of them are valid."""
         window = degree_days[["freezing", "thawing_by_interval", "valid_days"]].isel(self._window())
         freezing, thawing = complete_year(
             window["freezing"].to_numpy(),
             window["thawing_by_interval"].to_numpy(),
             window["valid_days"].to_numpy(),
-            _days_of(year, "calendar").size,
+            days,
             minimum_days,
         )
         return _Skin(self._middle(thawing), float(self._middle(freezing)))
@@ -377,12 +382,6 @@ class _Pixel:
         middle = np.full(known.shape, np.nan)
         middle[known] = np.nanmedian(pixels[known], axis=-1)
         return middle
-
-
-def _days_of(year: int, kind: YearKind) -> pd.DatetimeIndex:
-    """Return the days of a year: a calendar year, or from July of the year before to June."""
-    first, last = (f"{year}-01-01", f"{year}-12-31") if kind == "calendar" else (f"{year - 1}-07-01", f"{year}-06-30")
-    return pd.date_range(first, last)
 
 
 def station_sums(
@@ -409,7 +408,7 @@ def station_sums(
     freezing : (station,)
         Sums of the year [°C d].
     """
-    days = _days_of(year, kind)
+    days = pd.date_range(*first_and_last_day(year, kind))
     interval = (days.day_of_year.to_numpy(np.int64) - 1) // DAYS_PER_INTERVAL
     temperature = np.ascontiguousarray(daily.reindex(days).to_numpy(np.float32)[:, None, :])
     length = np.bincount(interval, minlength=INTERVALS)[:, None]
@@ -433,7 +432,8 @@ def _scopes(recipe: Recipe) -> list[str]:
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     if recipe.sources.stations is None:
         return []
-    yearly = [f"{stage}/{year}" for stage in ("degree_days", "vegetation") for year in all_years(recipe)]
+    yearly = [f"degree_days/{year}" for year in all_degree_years(recipe)]
+    yearly += [f"vegetation/{year}" for year in all_years(recipe)]
     return yearly + [f"masks/{epoch}" for epoch in all_epochs(recipe)] + [ELEVATION_GROUP]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -15,7 +17,7 @@ from frostmap.catalogs.granules import Granule
 from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
 from frostmap.pipeline.granule_files import decode
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
-from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.recipe import Recipe, YearKind
 from frostmap.pipeline.schema import NDVI_SERIES
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.work import Work
@@ -57,6 +59,23 @@ def build(work: Work, year: str) -> Products:
         coords={"composite": np.arange(COMPOSITES, dtype="int16")},
         noted=account(missing, work.recipe.ingest, f"composites-{year}", year),
     )
+
+
+def composite_years(year: int, kind: YearKind) -> list[int]:
+    """Return the calendar years whose composites a year of degree days needs."""
+    return [year] if kind == "calendar" else [year, year - 1]
+
+
+def of_one_year(series: Mapping[int, npt.NDArray[Any]], year: int, kind: YearKind) -> npt.NDArray[Any]:
+    """Return the composites of a year of degree days, in the calendar's order.
+
+    Those of a freezing year are the twelve first of the year in which it ends, of which the last reaches into July,
+    and the eleven last of the year before.
+    """
+    if kind == "calendar":
+        return series[year]
+    half = COMPOSITES // 2 + 1
+    return np.concatenate([series[year][:half], series[year - 1][half:]])
 
 
 def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice]) -> Result:
