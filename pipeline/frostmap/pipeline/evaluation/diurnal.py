@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from frostmap.kernels.daily_mean import sinusoid
+from frostmap.kernels.diurnal_cycle import DailyMean, daily_mean
 from frostmap.pipeline.evaluation.scores import COLUMNS, scores
 from frostmap.pipeline.evaluation.tables import Goal, Section, Table, absent
 
@@ -58,16 +60,13 @@ def load(data: Path) -> Days:
 
 def methods() -> Mapping[str, Callable[[Days], Array]]:
     """Return the ways from four looks to the day's mean."""
-    return {
-        "mean4": lambda days: days.looks.mean(axis=1),
-        "sinusoid": lambda days: _by_kernel(sinusoid, days),
-    }
+    return {method: partial(_by_method, method) for method in get_args(DailyMean)}
 
 
-def _by_kernel(kernel: Callable[[Array, Array], Array], days: Days) -> Array:
+def _by_method(method: DailyMean, days: Days) -> Array:
     shape = (*days.looks.shape, 1, 1)
     looks, hours = (np.ascontiguousarray(values).reshape(shape) for values in (days.looks, days.hours))
-    return kernel(looks, hours).reshape(-1)
+    return daily_mean(method, looks, hours, np.array([LATITUDE]), days.day_of_year).reshape(-1)
 
 
 def evaluate(data: Path) -> Section:
