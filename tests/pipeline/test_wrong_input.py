@@ -190,7 +190,7 @@ def test_pixels_that_are_always_cloudy_stay_missing_to_the_end() -> None:
     parts = []
     for number in range(4):
         own = seen.isel(overpass=[number])
-        fitted = annual_cycle.fit(own, settings=settings)
+        fitted = annual_cycle.fit(own, sky.isel(overpass=[number]), settings=settings)
         cycle = xr.Dataset(
             {
                 "annual_cycle": (("harmonic", "overpass", "y", "x"), fitted["annual_cycle"]),

@@ -307,6 +307,9 @@ class GapFilling(Section):
     """Days before and after from which similar pixels are taken."""
     analogues: Annotated[int, Field(ge=30)] = 1000
     """Similar pixels that a relation between two days is made of."""
+    clear_around: Fraction = 0.7
+    """Of the 7 x 7 km around an observation, the share that must be observed for it to say anything of other pixels:
+    between clouds, the cloud mask lets cold remains pass. 0 trusts all."""
     residuals: bool = True
     """Add the day's own departure around a pixel, interpolated from where the day is clear."""
     shading: bool = True

@@ -35,6 +35,7 @@ from frostmap.pipeline.figures import (
     granule_states,
 )
 from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.schema import SKY_KINDS
 from frostmap.pipeline.stage import all_degree_years, all_years
 from frostmap.pipeline.work import PRODUCTS, Work
 
@@ -420,7 +421,7 @@ def _origins(work: Work) -> list[Picture | Table]:
     if not tables:
         return []
     sums = pd.concat(tables).drop(columns=["year", "month"]).groupby("overpass", sort=False).sum()
-    sky = ["clear", "shadow", "sunlit_cloud", "shaded_cloud", "night_cloud", "no_swath"]
+    sky = list(SKY_KINDS)
     total = (sums[sky].sum(axis=1) + sums["missing"]).clip(lower=1)
     columns = [*sky, "from_cycle", "no_shading_model", "residual_cloud", "view_interpolated", "missing"]
     rows: list[tuple[str, ...]] = [
@@ -431,7 +432,7 @@ def _origins(work: Work) -> list[Picture | Table]:
         for name in sums.index
     ]
     heads = tuple(column.replace("_", " ") for column in columns)
-    note = "The first six and the missing add up; the others say of which of these more is known."
+    note = "The first eight and the missing add up; the others say of which of these more is known."
     return [Table("What the sky was, and how values came about", ("overpass", *heads), rows, note)]
 
 

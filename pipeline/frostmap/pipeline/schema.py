@@ -123,9 +123,21 @@ SKY = Variable(
     "uint8",
     "1",
     "0 clear, 1 cloud over sunlit ground, 2 cloud over shaded ground, 3 clear in a cloud's shadow, 4 night cloud, "
-    "5 no swath",
+    "5 no swath, 6 clear amid clouds, 7 in shadow amid clouds",
     fill=255,
 )
+SKY_KINDS = (
+    "clear",
+    "sunlit_cloud",
+    "shaded_cloud",
+    "shadow",
+    "night_cloud",
+    "no_swath",
+    "clear_amid_clouds",
+    "shadow_amid_clouds",
+)
+"""What tables call the numbers of `SKY`, in order."""
+OBSERVED_KINDS = ("clear", "shadow", "clear_amid_clouds", "shadow_amid_clouds")
 
 FILLED_LST = Variable("lst", OBSERVED, "uint16", "K", "gap-filled land surface temperature", fill=0, scale=0.02)
 SIGMA = Variable("sigma", OBSERVED, "float16", "K", "standard error of the temperature")

@@ -34,12 +34,21 @@ from frostmap.kernels.clear_sky import (
 from frostmap.kernels.cloudy_sky import ShadingModel, fit_shading, shading
 from frostmap.kernels.quality import GEOMETRY_INTERPOLATED, RESIDUAL_CLOUD
 from frostmap.kernels.residual_field import add_residuals, interpolate_field, residual_field
-from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD, NOT_SEEN, SHADED_CLOUD, SHADOW, SUNLIT_CLOUD
+from frostmap.kernels.sky_classes import (
+    CLEAR,
+    CLEAR_AMID_CLOUDS,
+    NIGHT_CLOUD,
+    NOT_SEEN,
+    SHADED_CLOUD,
+    SHADOW,
+    SHADOW_AMID_CLOUDS,
+    SUNLIT_CLOUD,
+)
 from frostmap.kernels.view_geometry import solar_position
 from frostmap.pipeline.blocks import Part, Pieces
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.recipe import GapFilling
-from frostmap.pipeline.schema import FILL_FLAG, FILLED_LST, SIGMA, SKY
+from frostmap.pipeline.schema import FILL_FLAG, FILLED_LST, SIGMA, SKY, SKY_KINDS
 
 Array = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.uint16]
@@ -54,12 +63,7 @@ FROM_CYCLE, VIEW_INTERPOLATED, NO_SHADING_MODEL, RESIDUAL = 8, 16, 32, 64
 """Bits of the flag beside the sky class."""
 MISSING = 255
 COUNTED = (
-    "clear",
-    "sunlit_cloud",
-    "shaded_cloud",
-    "shadow",
-    "night_cloud",
-    "no_swath",
+    *SKY_KINDS,
     "from_cycle",
     "view_interpolated",
     "no_shading_model",
@@ -77,7 +81,10 @@ LARGEST_POOL = 20_000
 """More of a day are thinned out, evenly over the region."""
 SUMS_AT_ONCE = 144
 """Pairs of days whose sums are held at a time: 255 MB."""
-NOT_CLEAR = (SUNLIT_CLOUD, SHADED_CLOUD, SHADOW, NIGHT_CLOUD, NOT_SEEN)
+IN_SHADOW = (SHADOW, SHADOW_AMID_CLOUDS)
+OBSERVED_CLEAR = (CLEAR, CLEAR_AMID_CLOUDS)
+"""Kept as observed. What is amid clouds says nothing of other pixels."""
+NOT_CLEAR = (SUNLIT_CLOUD, SHADED_CLOUD, NIGHT_CLOUD, NOT_SEEN, *IN_SHADOW)
 NDVI_RANGE = (-0.2, 1.0)
 TERRAIN_FEATURES = ("elevation", "eastness", "northness")
 SHADOW_BIAS = (1.01, 4.56)
@@ -186,7 +193,7 @@ def count_flags(flag: npt.NDArray[np.generic], inside: Mask, year: int, days: ra
     for place, day in enumerate(days):
         flags = flag[place, inside].astype(np.uint8)
         known = flags[flags != MISSING]
-        sky = np.bincount(known & 7, minlength=6)[:6]
+        sky = np.bincount(known & 7, minlength=len(SKY_KINDS))
         bits = [int(((known & bit) > 0).sum()) for bit in (FROM_CYCLE, VIEW_INTERPOLATED, NO_SHADING_MODEL, RESIDUAL)]
         month = (date(year, 1, 1) + timedelta(day)).month - 1
         counts[month] += [*sky.tolist(), *bits, int(flags.size - known.size)]
@@ -572,7 +579,7 @@ def _fill_block(
     state = region.observations.read("state", overpass, survey.days, window.rows, window.cols).astype(np.uint8)
     observed, sky = celsius(found.stored), found.sky
     value, variance = found.value, found.sigma**2
-    unknown = np.zeros(value.shape, bool)
+    clear, unknown = np.isin(sky, OBSERVED_CLEAR), np.zeros(value.shape, bool)
     spread = region.cycle["spread"].isel(overpass=overpass, y=window.rows, x=window.cols).values.ravel()
     cycle = _cycle(region, overpass, window, settings, cycle_days)
     by_cycle = ~np.isfinite(value)
@@ -580,7 +587,11 @@ def _fill_block(
         departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, window, region.cell)
         value[place] += departure
         variance[place] *= remaining
-        shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & ~by_cycle[place])
+        if (by_cycle[place] & ~clear[place] & window.inside).any():
+            departure, remaining = learnt.from_cycle.of_pixels(place, window, region.cell)
+            value[place] = np.where(by_cycle[place], cycle[place] + departure, value[place])
+            variance[place] = np.where(by_cycle[place], spread**2 * remaining, variance[place])
+        shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & np.isfinite(value[place]))
         model = learnt.shading[place]
         if shaded.size and model is not None:
             value[place][shaded] += shading(
@@ -590,20 +601,15 @@ def _fill_block(
         elif shaded.size:
             unknown[place][shaded] = True
             value[place][shaded] += np.float32(learnt.typical_shading or 0.0)
-        if (by_cycle[place] & (sky[place] != CLEAR) & window.inside).any():
-            departure, remaining = learnt.from_cycle.of_pixels(place, window, region.cell)
-            value[place] = np.where(by_cycle[place], cycle[place] + departure, value[place])
-            variance[place] = np.where(by_cycle[place], spread**2 * remaining, variance[place])
     value += np.where(sky == NIGHT_CLOUD, np.float32(settings.night_cloud_offset), np.float32(0))
 
-    kept = (sky == CLEAR) | ((sky == SHADOW) & (settings.shaded_observations != "clear_sky"))
+    in_shadow = np.isin(sky, IN_SHADOW)
+    kept = clear | (in_shadow & (settings.shaded_observations != "clear_sky"))
     if settings.shaded_observations == "bias_corrected":
-        observed = np.where(sky == SHADOW, (observed + SHADOW_BIAS[1]) / SHADOW_BIAS[0], observed)
+        observed = np.where(in_shadow, (observed + SHADOW_BIAS[1]) / SHADOW_BIAS[0], observed)
     value = np.where(kept, observed, value)
     value[:, ~window.inside] = np.nan
-    return product(
-        value, np.sqrt(variance), sky, state, kept=kept, by_cycle=by_cycle & ~kept, unknown=unknown & ~by_cycle
-    )
+    return product(value, np.sqrt(variance), sky, state, kept=kept, by_cycle=by_cycle & ~kept, unknown=unknown)
 
 
 # ---- shared with the simpler methods ------------------------------------------------------------------------------

@@ -31,7 +31,16 @@ from frostmap.kernels.clear_sky import (
 from frostmap.kernels.degree_days import degree_day_sums
 from frostmap.kernels.diurnal_cycle import DailyMean, daily_mean
 from frostmap.kernels.quality import CLOUDY, GEOMETRY_INTERPOLATED, NO_SWATH
-from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD, NOT_SEEN, SHADED_CLOUD, SHADOW, SUNLIT_CLOUD
+from frostmap.kernels.sky_classes import (
+    CLEAR,
+    CLEAR_AMID_CLOUDS,
+    NIGHT_CLOUD,
+    NOT_SEEN,
+    SHADED_CLOUD,
+    SHADOW,
+    SHADOW_AMID_CLOUDS,
+    SUNLIT_CLOUD,
+)
 from frostmap.pipeline import scsg
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.evaluation.scores import COLUMNS, Scores, scores, share_within_sigma
@@ -69,6 +78,8 @@ CLASSES = {
     SUNLIT_CLOUD: "cloud, ground sunlit (B)",
     SHADED_CLOUD: "cloud, ground shaded (C)",
     SHADOW: "clear, in shadow (D)",
+    CLEAR_AMID_CLOUDS: "clear, amid clouds",
+    SHADOW_AMID_CLOUDS: "clear, in shadow, amid clouds",
     NIGHT_CLOUD: "cloud by night",
     NOT_SEEN: "not produced, or no swath",
 }
@@ -178,7 +189,8 @@ def simulate(design: Design) -> Year:
     withheld = _withhold(design, observed, sky)
     settings = GapFilling()
     fitted = [
-        annual_cycle.fit(observed.isel(overpass=[number]), settings=settings) for number in range(len(OVERPASSES))
+        annual_cycle.fit(observed.isel(overpass=[number]), sky.isel(overpass=[number]), settings=settings)
+        for number in range(len(OVERPASSES))
     ]
     cycle = xr.Dataset(
         {
@@ -253,14 +265,16 @@ def _sky(design: Design, observed: xr.Dataset, terrain: xr.Dataset) -> xr.Datase
         seen = seen_tops(design.seed, design.window, dates, number)
         tops[:, number] = np.where(np.isfinite(seen), np.rint(seen), CLOUD_TOP.fill_value)
     halo = math.ceil(1000.0 * HALO_KM / design.pixel_metres)
+    amid = sky_classes.amid_at(design.pixel_metres / 1000.0, GapFilling().clear_around)
     by_day = sky_classes.classes(
         observed.isel(overpass=list(BY_DAY)),
         xr.Dataset({CLOUD_TOP.name: (DIMS, tops)}),
         terrain,
         pixel_metres=design.pixel_metres,
         halo=(halo, halo + halo // 2),
+        amid=amid,
     )
-    by_night = sky_classes.classes(observed.isel(overpass=slice(len(BY_DAY), None)))
+    by_night = sky_classes.classes(observed.isel(overpass=slice(len(BY_DAY), None)), amid=amid)
     classes = np.concatenate([by_day["sky"], by_night["sky"]], axis=1)
     return xr.Dataset({"sky": (DIMS, classes)})
 
@@ -288,7 +302,7 @@ def _withhold(design: Design, observed: xr.Dataset, sky: xr.Dataset) -> npt.NDAr
             seen = lst[place] > 0
             withheld[place] = lst[place]
             sunlit = NIGHT_CLOUD if number not in BY_DAY else SUNLIT_CLOUD
-            lit = np.where(classes[place] == SHADOW, SHADED_CLOUD, sunlit)
+            lit = np.where(np.isin(classes[place], scsg.IN_SHADOW), SHADED_CLOUD, sunlit)
             classes[place] = np.where(seen, lit, classes[place])
             flags = state[place] & (GEOMETRY_INTERPOLATED | NO_SWATH)
             state[place] = np.where(seen, np.uint8(CLOUDY) | flags, state[place])
@@ -613,7 +627,7 @@ def _goals(
                     score.rmse <= most and abs(score.bias) <= LARGEST_BIAS and score.r >= SMALLEST_R,
                 )
             )
-    for what in ("withheld", *CLASSES.values()):
+    for what in ("withheld", *(CLASSES[kind] for kind in (SUNLIT_CLOUD, SHADED_CLOUD, NIGHT_CLOUD))):
         parts = [(n, share) for _, judged_of, n, share in judged.within if judged_of == what and n]
         if parts:
             share = sum(n * part for n, part in parts) / sum(n for n, _ in parts)

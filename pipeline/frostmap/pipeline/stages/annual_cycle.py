@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from frostmap.kernels.annual_cycle import fit_annual_cycle_and_spread, harmonic_basis
+from frostmap.kernels.sky_classes import CLEAR
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.recipe import GapFilling, Recipe
 from frostmap.pipeline.schema import ANNUAL_CYCLE as COEFFICIENTS
@@ -25,7 +26,11 @@ def build(work: Work, epoch: str) -> Products:
     sizes = work.sizes(epoch)
     made = map_windows(
         partial(fit, settings=recipe.gap_filling),
-        [work.open(f"observations/{year}")[["lst"]] for year in years],
+        [
+            cube
+            for year in years
+            for cube in (work.open(f"observations/{year}")[["lst"]], work.open(f"sky_classes/{year}")[["sky"]])
+        ],
         (COEFFICIENTS, ANNUAL_SPREAD, CLEAR_OBSERVATIONS),
         sizes,
         block=work.chunk_pixels,
@@ -37,9 +42,16 @@ def build(work: Work, epoch: str) -> Products:
 
 
 def fit(*years: xr.Dataset, settings: GapFilling) -> Block:
-    """Return coefficients (harmonic, overpass, y, x), spread and count of observations of one overpass's years."""
-    basis = harmonic_basis(np.concatenate([days_since_2000(year) for year in years]), settings.harmonics)
-    temperature = np.concatenate([celsius(year["lst"].values[:, 0]) for year in years])
+    """Return coefficients (harmonic, overpass, y, x), spread and count of observations of one overpass's years.
+
+    By turns the observations of a year and its sky classes; what is seen in shadow or amid clouds does not count.
+    """
+    basis = harmonic_basis(np.concatenate([days_since_2000(year) for year in years[::2]]), settings.harmonics)
+    stored = [
+        np.where(sky["sky"].values[:, 0] == CLEAR, year["lst"].values[:, 0], np.uint16(0))
+        for year, sky in zip(years[::2], years[1::2], strict=True)
+    ]
+    temperature = celsius(np.concatenate(stored))
     coefficients, count, spread = fit_annual_cycle_and_spread(temperature, basis, settings.minimum_observations)
     return {
         COEFFICIENTS.name: coefficients[:, None].astype(np.float32),
@@ -59,12 +71,13 @@ def _scopes(recipe: Recipe) -> list[str]:
 
 
 def _inputs(recipe: Recipe, epoch: str) -> list[str]:
-    return [f"observations/{year}" for year in sorted(recipe.epochs.named()[epoch].years)]
+    years = sorted(recipe.epochs.named()[epoch].years)
+    return [f"{stage}/{year}" for year in years for stage in ("observations", "sky_classes")]
 
 
 def _memory(work: Work, epoch: str) -> int:
     days = 366 * len(work.recipe.epochs.named()[epoch].years)
-    return days * work.chunk_pixels**2 * (2 + 3 * 4)  # counts of one overpass, and float32 in three steps
+    return days * work.chunk_pixels**2 * (2 + 1 + 2 + 3 * 4)  # counts, classes, clear ones, and float32 in three steps
 
 
 ANNUAL_CYCLE = Stage(
@@ -76,5 +89,5 @@ ANNUAL_CYCLE = Stage(
     sections=("gap_filling",),
     writes=(COEFFICIENTS, ANNUAL_SPREAD, CLEAR_OBSERVATIONS),
     memory=_memory,
-    version=2,
+    version=3,
 )

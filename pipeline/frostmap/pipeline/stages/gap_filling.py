@@ -17,12 +17,12 @@ from frostmap.catalogs.grids import to_geographic
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
 from frostmap.kernels.harmonic_series import fit_harmonic_series
 from frostmap.kernels.neighbourhood import fill_missing, neighbourhood_mean
-from frostmap.kernels.sky_classes import NIGHT_CLOUD
+from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD
 from frostmap.pipeline import scsg
 from frostmap.pipeline.blocks import Block, Lazy, Part, Stream, Task, joined_pieces, map_windows
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.recipe import GapFilling, Recipe
-from frostmap.pipeline.schema import FILL_FLAG, FILLED, OVERPASSES, Variable
+from frostmap.pipeline.schema import FILL_FLAG, FILLED, OBSERVED_KINDS, OVERPASSES, SKY_KINDS, Variable
 from frostmap.pipeline.stage import Noted, Products, Stage, all_years
 from frostmap.pipeline.stages.annual_cycle import days_since_2000
 from frostmap.pipeline.stages.ingest import year_coords
@@ -66,15 +66,16 @@ def fill(observations: xr.Dataset, sky: xr.Dataset, cycle: xr.Dataset, *, settin
         np.ascontiguousarray(array.values[:, 0]) for array in (observations["lst"], observations["state"], sky["sky"])
     )
     observed = scsg.celsius(stored)
+    open_sky = np.where(classes == CLEAR, observed, np.float32(np.nan))  # the rest speaks for itself alone
     basis = harmonic_basis(days_since_2000(observations), settings.harmonics)
     if settings.method == "annual_cycle":
         expected = annual_cycle(np.ascontiguousarray(cycle["annual_cycle"].values[:, 0]), basis)
         spread = cycle["spread"].values[0]
-        mean = neighbourhood_mean(observed - expected, radius)
+        mean = neighbourhood_mean(open_sky - expected, radius)
         filled, _ = fill_missing(observed, expected, mean, settings.anomaly_damping)
     else:
         fewest = settings.minimum_observations
-        coefficients, _, spread = fit_harmonic_series(observed, basis, tolerance=settings.tolerance, fewest=fewest)
+        coefficients, _, spread = fit_harmonic_series(open_sky, basis, tolerance=settings.tolerance, fewest=fewest)
         filled = np.where(np.isfinite(observed), observed, annual_cycle(coefficients, basis))
     seen = np.isfinite(observed)
     filled = np.where(classes == NIGHT_CLOUD, filled + np.float32(settings.night_cloud_offset), filled)
@@ -156,8 +157,8 @@ def _shares(counts: Sequence[Any], *, year: str) -> Noted:
     table["month"] += 1
     table.insert(0, "year", int(year))
     sums = table.groupby("overpass")[list(scsg.COUNTED)].sum().reindex(list(OVERPASSES), fill_value=0)
-    total = (sums[list(scsg.COUNTED[:6])].sum(axis=1) + sums["missing"]).clip(lower=1)
-    observed = (sums["clear"] + sums["shadow"]) / total
+    total = (sums[list(SKY_KINDS)].sum(axis=1) + sums["missing"]).clip(lower=1)
+    observed = sums[list(OBSERVED_KINDS)].sum(axis=1) / total
     missing = sums["missing"] / total
     shares = pd.DataFrame({"observed": observed, "filled": 1 - observed - missing, "missing": missing}).reset_index()
     shares.insert(0, "year", int(year))

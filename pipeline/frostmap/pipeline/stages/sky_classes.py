@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,19 @@ import pandas as pd
 import xarray as xr
 
 from frostmap.catalogs.grids import to_geographic
-from frostmap.kernels.sky_classes import FILTER, NIGHT_CLOUD, SHADED_CLOUD, classes_without_shadows, sky_classes
+from frostmap.kernels.sky_classes import (
+    FILTER,
+    NIGHT_CLOUD,
+    SHADED_CLOUD,
+    amid_clouds,
+    classes_without_shadows,
+    sky_classes,
+)
 from frostmap.kernels.view_geometry import PIXEL_SIZE
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.schema import CLOUD_TOP, ELEVATION, OVERPASSES, SKY, STATE, VIEW_ANGLE, VIEW_TIME
+from frostmap.pipeline.schema import CLOUD_TOP, ELEVATION, OVERPASSES, SKY, SKY_KINDS, STATE, VIEW_ANGLE, VIEW_TIME
 from frostmap.pipeline.stage import Noted, Products, Stage, all_years
 from frostmap.pipeline.stages.cloud_top import constant_tops
 from frostmap.pipeline.stages.ingest import year_coords
@@ -31,20 +38,48 @@ REACH_KM = (57.5, 87.1)
 """How far down and across the map shadows are followed [km]: clouds of 12 km, seen and lit at 65° and 68°."""
 SEAM_KM = 9.3
 """How near to the edge of a swath sunlit cloud is not believed [km]."""
+AMID_KM = 3.0
+"""How far around a pixel clouds make it doubtful [km]: 7 x 7 pixels of 1 km."""
 BLOCK_PIXELS = 400
 """Pixels along y and x that a task makes, about: more than a chunk, as its halo is nearly one wide."""
 
-KINDS = ("clear", "sunlit_cloud", "shaded_cloud", "shadow", "night_cloud", "no_swath")
 """The classes, in the order of their numbers."""
 DROPPED = "dropped"
 """Clouds whose shadow falls too far to be followed; only counted, not kept."""
 
 
+class Amid(NamedTuple):
+    """When a pixel is seen amid clouds: see `frostmap.kernels.sky_classes.amid_clouds`."""
+
+    reach: int
+    """Half width of the neighbourhood [pixels]."""
+    least_seen: float
+    """Smallest share of it that is observed, of what is seen in the open."""
+
+
+TRUST_ALL = Amid(0, 0.0)
+
+
+def amid_at(pixel_km: float, least_seen: float) -> Amid:
+    """Return it for pixels of some width: 7 x 7 km; pixels of more than 6 km have no neighbours within that.
+
+    >>> amid_at(0.927, 0.7), amid_at(13.9, 0.7)
+    (Amid(reach=3, least_seen=0.7), Amid(reach=0, least_seen=0.7))
+    """
+    return Amid(round(AMID_KM / pixel_km), least_seen)
+
+
+def _amid(work: Work) -> Amid:
+    return amid_at(work.pixel_km, work.recipe.gap_filling.clear_around)
+
+
 def build(work: Work, year: str) -> Products:
     """Return the sky classes of a year."""
     observations = work.open(f"observations/{year}")
-    cubes, halo, around = [observations[[STATE.name]]], _halo(work), (0, 0)
+    cubes, halo = [observations[[STATE.name]]], _halo(work)
+    around = (_amid(work).reach,) * 2
     function: Callable[..., Block] = classes
+    amid = _amid(work)
     tops = work.recipe.sources.cloud_top
     if tops is not None:
         cubes = [
@@ -55,9 +90,9 @@ def build(work: Work, year: str) -> Products:
             function = partial(classes_at_constant_height, height_m=tops.height_m)
         else:
             cubes.insert(1, work.open(f"cloud_top/{year}")[[CLOUD_TOP.name]])
-        around = halo
+        around = halo  # wider than what is looked at for clouds around
     made = map_windows(
-        partial(function, pixel_metres=1000.0 * work.pixel_km, halo=halo),
+        partial(function, pixel_metres=1000.0 * work.pixel_km, halo=halo, amid=amid),
         cubes,
         (SKY,),
         work.sizes(year),
@@ -79,6 +114,7 @@ def classes(
     *,
     pixel_metres: float = PIXEL_SIZE,
     halo: tuple[int, int] = (64, 96),
+    amid: Amid = TRUST_ALL,
 ) -> Block:
     """Return the sky classes of a window.
 
@@ -95,6 +131,8 @@ def classes(
         Width of a pixel [m].
     halo
         Rows and columns around a block beyond which nothing may matter.
+    amid
+        What counts as seen amid clouds.
 
     Returns
     -------
@@ -128,15 +166,24 @@ def classes(
                 halo=halo,
                 seam_distance=max(1, round(1000.0 * SEAM_KM / pixel_metres)),
             )
+    for place in range(state.shape[1]):
+        own = np.ascontiguousarray(state[:, place])
+        result[SKY.name][:, place] = amid_clouds(own, np.ascontiguousarray(result[SKY.name][:, place]), *amid)
     return result
 
 
 def classes_at_constant_height(
-    observations: xr.Dataset, terrain: xr.Dataset, *, height_m: float, pixel_metres: float, halo: tuple[int, int]
+    observations: xr.Dataset,
+    terrain: xr.Dataset,
+    *,
+    height_m: float,
+    pixel_metres: float,
+    halo: tuple[int, int],
+    amid: Amid = TRUST_ALL,
 ) -> Block:
     """Return the sky classes of a window whose clouds all reach as far above the ground [m]; see `classes`."""
     tops = constant_tops(terrain, observations[STATE.name].shape, height_m)
-    return classes(observations, tops, terrain, pixel_metres=pixel_metres, halo=halo)
+    return classes(observations, tops, terrain, pixel_metres=pixel_metres, halo=halo, amid=amid)
 
 
 def count_classes(
@@ -152,7 +199,7 @@ def count_classes(
         for place in range(sky.shape[1]):
             overpass = place + (at["overpass"].start if "overpass" in at else 0)
             within = sky[months == month, place][:, wanted]
-            of_class = np.bincount(within.ravel(), minlength=len(KINDS))[: len(KINDS)].tolist()
+            of_class = np.bincount(within.ravel(), minlength=len(SKY_KINDS))[: len(SKY_KINDS)].tolist()
             counts.append((overpass, month, [*of_class, int(dropped[months == month, place][:, wanted].sum())]))
     return counts
 
@@ -162,7 +209,7 @@ def sky_table(notes: Sequence[Sequence[tuple[int, int, list[int]]]], *, year: in
 
     `pixel_days` is what they are shares of; `dropped` the number of clouds whose shadow falls too far.
     """
-    total = np.zeros((len(OVERPASSES), 12, len(KINDS) + 1), np.int64)
+    total = np.zeros((len(OVERPASSES), 12, len(SKY_KINDS) + 1), np.int64)
     for overpass, month, counts in (line for note in notes for line in note):
         total[overpass, month - 1] += counts
     lines = []
@@ -170,9 +217,9 @@ def sky_table(notes: Sequence[Sequence[tuple[int, int, list[int]]]], *, year: in
         if counts:
             shares = (total[overpass, month, :-1] / counts).round(6).tolist()
             line: dict[str, Any] = {"year": year, "overpass": OVERPASSES[overpass], "month": month + 1}
-            line |= {"pixel_days": int(counts)} | dict(zip(KINDS, shares, strict=True))
+            line |= {"pixel_days": int(counts)} | dict(zip(SKY_KINDS, shares, strict=True))
             lines.append(line | {DROPPED: int(total[overpass, month, -1])})
-    columns = ["year", "overpass", "month", "pixel_days", *KINDS, DROPPED]
+    columns = ["year", "overpass", "month", "pixel_days", *SKY_KINDS, DROPPED]
     return Noted(tables={f"sky-{year}": pd.DataFrame(lines, columns=columns)})
 
 
@@ -204,7 +251,10 @@ def _inputs(recipe: Recipe, year: str) -> list[str]:
 
 def _causes(work: Work, _year: str) -> dict[str, str]:
     tops = work.recipe.sources.cloud_top
-    return {"cloud tops": tops.kind + (f" {tops.height_m}" if tops.kind == "constant" else "")} if tops else {}
+    causes = {"gap_filling.clear_around": str(work.recipe.gap_filling.clear_around)}
+    if tops:
+        causes["cloud tops"] = tops.kind + (f" {tops.height_m}" if tops.kind == "constant" else "")
+    return causes
 
 
 def _memory(work: Work, _year: str) -> int:
@@ -225,4 +275,5 @@ SKY_CLASSES = Stage(
     causes=_causes,
     writes=(SKY,),
     memory=_memory,
+    version=2,
 )
