@@ -10,7 +10,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from frostmap.kernels import quality, sky_classes, view_geometry
-from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD, NOT_SEEN, SHADED_CLOUD, SHADOW, SUNLIT_CLOUD, UNKNOWN
+from frostmap.kernels.sky_classes import (
+    CLEAR,
+    CLEAR_AMID_CLOUDS,
+    NIGHT_CLOUD,
+    NOT_SEEN,
+    SHADED_CLOUD,
+    SHADOW,
+    SHADOW_AMID_CLOUDS,
+    SUNLIT_CLOUD,
+    UNKNOWN,
+    amid_clouds,
+)
 
 CLOUDS = [quality.CLOUDY, quality.DOUBTFUL, quality.RESIDUAL_CLOUD]
 
@@ -246,3 +257,49 @@ def test_wrong_inputs_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             sky_classes.sky_classes(**(good | changes))
+
+
+# ---- amid clouds --------------------------------------------------------------------------------------------------
+
+
+def seen_around(state: NDArray[np.uint8], reach: int) -> NDArray[np.float64]:
+    """Return the share of each pixel's neighbours, and itself, that is observed: by numbers, one pixel at a time."""
+    kind = np.where(state == 255, quality.UNSEEN, state & 15)
+    share = np.full(state.shape, np.nan)
+    for t, y, x in np.ndindex(state.shape):
+        around = kind[t, max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+        known = around[around != quality.UNSEEN]
+        share[t, y, x] = (known <= quality.OBSERVED).mean() if known.size else np.nan
+    return share
+
+
+@given(st.integers(0, 99), st.integers(0, 4), st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]))
+@settings(deadline=None, max_examples=40)
+def test_what_is_seen_amid_clouds_is_told_by_what_is_seen_around(seed: int, reach: int, least: float) -> None:
+    state = scene(seed, (2, 9, 14))["state"]
+    state[0, 4, 5] = 255
+    rng = np.random.default_rng(seed)
+    classes = sky_classes.classes_without_shadows(state, NIGHT_CLOUD)
+    classes = np.where((classes == CLEAR) & (rng.random(state.shape) < 0.3), np.uint8(SHADOW), classes)
+    found = amid_clouds(state, classes, reach, least)
+    amid = (seen_around(state, reach) < least - 1e-9) & (reach > 0)
+    expected = np.where(amid & (classes == CLEAR), CLEAR_AMID_CLOUDS, classes)
+    expected = np.where(amid & (classes == SHADOW), SHADOW_AMID_CLOUDS, expected)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_being_amid_clouds_does_not_depend_on_how_the_scene_is_cut() -> None:
+    state = scene(3, (3, 20, 30))["state"]
+    classes = sky_classes.classes_without_shadows(state, SHADED_CLOUD)
+    whole = amid_clouds(state, classes, 3, 0.7)
+    assert CLEAR_AMID_CLOUDS in whole
+    part = amid_clouds(np.ascontiguousarray(state[:, 4:16, 7:23]), np.ascontiguousarray(classes[:, 4:16, 7:23]), 3, 0.7)
+    np.testing.assert_array_equal(part[:, 3:-3, 3:-3], whole[:, 7:13, 10:20])
+
+
+def test_what_is_amid_is_asked_with_fitting_arrays() -> None:
+    state = np.zeros((1, 2, 2), np.uint8)
+    with pytest.raises(ValueError, match="wanted uint8"):
+        amid_clouds(state[0], state[0], 1, 0.5)
+    with pytest.raises(ValueError, match="0 to 1"):
+        amid_clouds(state, state, 1, 1.5)

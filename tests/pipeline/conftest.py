@@ -83,7 +83,7 @@ def recipe_content(archive: Path, **changes: Any) -> dict[str, Any]:
             "boreholes": "boreholes.csv",
             "truth": {"training": "truth_2010.tif", "target": "truth_2020.tif"},
         },
-        "gap_filling": {"anomaly_radius_km": 100.0},
+        "gap_filling": {"reference_days": 3, "analogues": 100},
         "transfer": {"samples": 300, "trees": 60},
     }
     return content | changes

@@ -14,14 +14,14 @@ from frostmap.catalogs.grids import TILE_SIZE, to_geographic
 from frostmap.kernels.quality import CLOUDY, DOUBTFUL, NO_SWATH, RESIDUAL_CLOUD, UNSEEN
 from frostmap.kernels.view_geometry import PIXEL_SIZE, equation_of_time, solar_declination
 from frostmap.pipeline.blocks import map_windows
-from frostmap.pipeline.schema import CLOUD_TOP, ELEVATION, OVERPASSES, SKY, STATE, VIEW_ANGLE, VIEW_TIME
+from frostmap.pipeline.schema import CLOUD_TOP, ELEVATION, OVERPASSES, SKY, SKY_KINDS, STATE, VIEW_ANGLE, VIEW_TIME
 from frostmap.pipeline.simulate import clouds, orbits, surface
 from frostmap.pipeline.stages.sky_classes import (
     ASCENDING,
     DROPPED,
-    KINDS,
     REACH_KM,
     SKY_CLASSES,
+    amid_at,
     classes,
     count_classes,
     sky_table,
@@ -125,6 +125,28 @@ def test_cutting_the_map_changes_no_class(block: int, with_tops: bool) -> None:
     assert sorted(np.unique(whole[:, 2:]).tolist()) == [0, 4, 5]
 
 
+def test_what_is_amid_clouds_is_the_same_however_the_map_is_cut() -> None:
+    observations, tops, terrain = some_days()
+    amid = amid_at(0.927, 0.7)
+    whole = classes(observations, tops, terrain, halo=HALO, amid=amid)[SKY.name]
+    assert set(np.unique(whole)) >= {6, 7}
+    made = map_windows(
+        partial(classes, halo=HALO, amid=amid),
+        [observations, tops, terrain],
+        (SKY,),
+        {"time": 5, "overpass": 4},
+        block=10,
+        halo=max(HALO) + amid.reach,
+        days=2,
+        overpasses=True,
+    )
+    np.testing.assert_array_equal(made.cube[SKY.name].compute(scheduler="synchronous"), whole)
+    plain = classes(observations, tops, terrain, halo=HALO)[SKY.name]
+    changed = whole != plain
+    assert set(np.unique(plain[changed])) == {0, 3}
+    np.testing.assert_array_equal(whole[changed], np.where(plain[changed] == 0, 6, 7))
+
+
 def test_overpasses_alone_are_as_together() -> None:
     observations, tops, terrain = some_days()
     whole = classes(observations, tops, terrain, halo=HALO)
@@ -151,11 +173,11 @@ def test_the_table_counts_what_is_wanted_by_overpass_and_month() -> None:
             line = table.loc[(overpass, month)]
             sky = whole[SKY.name][days, place][:, wanted]
             assert line["pixel_days"] == sky.size
-            for number, kind in enumerate(KINDS):
+            for number, kind in enumerate(SKY_KINDS):
                 assert line[kind] == pytest.approx((sky == number).mean(), abs=1e-6)
             assert line[DROPPED] == whole[DROPPED][days, place][:, wanted].sum()
     assert table[DROPPED].sum() > 0
-    assert table[list(KINDS)].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-5)
+    assert table[list(SKY_KINDS)].sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-5)
     assert sky_table([], year=2010).tables["sky-2010"].empty
 
 

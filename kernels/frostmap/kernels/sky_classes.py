@@ -114,7 +114,7 @@ def amid_clouds(
     --------
     >>> state = np.array([[[0, 4, 4], [4, 4, 0], [4, 0, 0]]], np.uint8)
     >>> amid_clouds(state, classes_without_shadows(state, NIGHT_CLOUD), 1, 0.5)[0].tolist()
-    [[6, 4, 4], [4, 4, 6], [4, 0, 0]]
+    [[6, 4, 4], [4, 4, 0], [4, 0, 0]]
     """
     if state.ndim != 3 or state.dtype != np.uint8 or classes.shape != state.shape or classes.dtype != np.uint8:
         raise ValueError(

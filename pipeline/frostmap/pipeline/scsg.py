@@ -90,7 +90,8 @@ TERRAIN_FEATURES = ("elevation", "eastness", "northness")
 SHADOW_BIAS = (1.01, 4.56)
 """MODIS = 1.01 in situ - 4.56 °C in the shadow of clouds, as published with SCSG."""
 SMALLEST_SIGMA = 0.3
-"""Floor of the standard error [K]."""
+"""Floor of the standard error [K]. What shade takes from a cloudy pixel counts in it whole: the shade below a cloud was
+never seen, only that beside it."""
 NEIGHBOURS = 48
 """Cells from which a departure is interpolated."""
 CELL_KM = 5.0
@@ -594,13 +595,14 @@ def _fill_block(
         shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & np.isfinite(value[place]))
         model = learnt.shading[place]
         if shaded.size and model is not None:
-            value[place][shaded] += shading(
-                model, _features(region, overpass, window, day, shaded, value[place][shaded])
-            )
-            variance[place][shaded] += np.float32(model.residual_sd) ** 2
+            taken = shading(model, _features(region, overpass, window, day, shaded, value[place][shaded]))
+            value[place][shaded] += taken
+            variance[place][shaded] += np.float32(model.residual_sd) ** 2 + taken**2
         elif shaded.size:
             unknown[place][shaded] = True
-            value[place][shaded] += np.float32(learnt.typical_shading or 0.0)
+            typical = np.float32(learnt.typical_shading or 0.0)
+            value[place][shaded] += typical
+            variance[place][shaded] += typical**2
     value += np.where(sky == NIGHT_CLOUD, np.float32(settings.night_cloud_offset), np.float32(0))
 
     in_shadow = np.isin(sky, IN_SHADOW)
