@@ -98,7 +98,7 @@ def fill(folder: Path, side: int) -> dict[str, float]:
         latitude=cube["latitude"].values,
         inside=np.ones((side, side), bool),
         block=100,
-        cell=scsg.cell_pixels(100, 0.927),
+        cell=scsg.cell_pixels(0.927),
     )
     settings = GapFilling()
     small = range(TARGETS.start, TARGETS.start + 2)

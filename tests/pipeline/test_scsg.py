@@ -128,6 +128,36 @@ def test_cutting_the_region_changes_no_bit(block: int, overpass: int) -> None:
         np.testing.assert_array_equal(other[name], array, name)
 
 
+def test_where_the_region_begins_changes_no_bit() -> None:
+    """As much of the lattice as whole chunks of another size need may be read around the same pixels."""
+    whole, top, left = case().region, 13, 6
+    inside = whole.inside.copy()
+    inside[:top], inside[:, :left] = False, False
+    part = {"y": slice(top, None), "x": slice(left, None)}
+
+    def cut(days: scsg.Days) -> scsg.Days:
+        return scsg.Days(tuple((first, cube.isel(part)) for first, cube in days.cubes))
+
+    assert whole.terrain is not None
+    assert whole.ndvi is not None
+    smaller = dataclasses.replace(
+        whole,
+        observations=cut(whole.observations),
+        sky=cut(whole.sky),
+        cycle=whole.cycle.isel(part),
+        terrain=whole.terrain.isel(part),
+        ndvi=whole.ndvi.isel(part),
+        longitude=whole.longitude[top:, left:],
+        latitude=whole.latitude[top:, left:],
+        inside=inside[top:, left:],
+        block=30,
+        corner=(top, left),
+    )
+    expected = filled(dataclasses.replace(whole, inside=inside), 0)
+    for name, array in filled(smaller, 0).items():
+        np.testing.assert_array_equal(array, expected[name][:, top:, left:], name)
+
+
 def test_clear_observations_are_kept_and_flags_say_the_rest() -> None:
     region = case().region
     made = filled(region, 1)

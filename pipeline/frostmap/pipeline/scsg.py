@@ -144,7 +144,10 @@ class Region:
     block: int
     """Pixels along a block's side: whole stored chunks."""
     cell: int
-    """Pixels along the side of a cell of departures; divides a block's."""
+    """Pixels along the side of a cell of departures."""
+    corner: tuple[int, int] = (0, 0)
+    """Row and column of the first pixel, counted from the origin of the projection: cells keep their places on the
+    Earth however the region is cut."""
 
     @property
     def blocks(self) -> Iterator[Window]:
@@ -158,9 +161,18 @@ class Region:
 
     @property
     def cells(self) -> tuple[int, int]:
-        """Rows and columns of cells."""
-        height, width = self.inside.shape
-        return -(-height // self.cell), -(-width // self.cell)
+        """Rows and columns of cells: one more on each side, between whose centres a pixel at the edge lies."""
+        (top, left), (height, width) = self._offset, self.inside.shape
+        return -(-(top + height) // self.cell) + 1, -(-(left + width) // self.cell) + 1
+
+    @property
+    def _offset(self) -> tuple[int, int]:
+        return self.corner[0] % self.cell + self.cell, self.corner[1] % self.cell + self.cell
+
+    def among_cells(self, window: Window) -> tuple[int, int, int]:
+        """Return where a block begins, counted in pixels from the corner of the first cell, and the cells' side."""
+        top, left = self._offset
+        return window.rows.start + top, window.cols.start + left, self.cell
 
 
 @dataclass(frozen=True)
@@ -178,14 +190,13 @@ class Window:
         return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
 
 
-def cell_pixels(block: int, pixel_km: float) -> int:
-    """Return the side of a cell: about 5 km but at least four pixels, and a divisor of a block's side.
+def cell_pixels(pixel_km: float) -> int:
+    """Return the side of a cell: about 5 km but at least four pixels.
 
-    >>> cell_pixels(100, 0.927), cell_pixels(80, 13.9)
+    >>> cell_pixels(0.927), cell_pixels(13.9)
     (5, 4)
     """
-    most = max(4, round(CELL_KM / pixel_km))
-    return max(n for n in range(1, most + 1) if block % n == 0)
+    return max(4, round(CELL_KM / pixel_km))
 
 
 def count_flags(flag: npt.NDArray[np.generic], inside: Mask, year: int, days: range) -> npt.NDArray[np.int64]:
@@ -419,13 +430,13 @@ class _Departures:
         self._sums, self._counts, self._squares = np.zeros((3, n_days, *cells), np.int64)
         self._fields: dict[int, tuple[Array, Array]] = {}
 
-    def add(self, day: int, residual: Array, window: Window, cell: int) -> None:
+    def add(self, day: int, residual: Array, region: Region, window: Window) -> None:
         """Add a block's departures of a day [K], NaN where there is none."""
-        place = (window.rows.start, window.cols.start, cell)
         values = np.ascontiguousarray(residual.reshape(window.shape))
-        add_residuals(self._sums[day], self._counts[day], self._squares[day], values, *place)
+        sums = self._sums[day], self._counts[day], self._squares[day]
+        add_residuals(*sums, values, *region.among_cells(window))
 
-    def of_pixels(self, day: int, window: Window, cell: int) -> tuple[Array, Array]:
+    def of_pixels(self, day: int, region: Region, window: Window) -> tuple[Array, Array]:
         """Return a day's departure at the pixels of a block [K], and the share of the variance that it leaves."""
         if not self._counts[day].any():
             return np.zeros(window.inside.size, np.float32), np.ones(window.inside.size, np.float32)
@@ -433,7 +444,8 @@ class _Departures:
             self._fields[day] = residual_field(
                 self._sums[day], self._counts[day], self._squares[day], neighbours=NEIGHBOURS
             )
-        place = (window.rows.start, window.cols.start, *window.shape, cell)
+        top, left, cell = region.among_cells(window)
+        place = (top, left, *window.shape, cell)
         departure, remaining = (interpolate_field(field, *place).ravel() for field in self._fields[day])
         return departure, remaining
 
@@ -469,10 +481,10 @@ def _learn(
         observed = np.where(found.sky == CLEAR, celsius(found.stored), np.float32(np.nan))
         if settings.residuals:
             for place in range(len(survey.targets)):
-                from_estimate.add(place, observed[place] - found.value[place], window, region.cell)
+                from_estimate.add(place, observed[place] - found.value[place], region, window)
         departures = observed[own] - _cycle(region, overpass, window, settings, cycle_days)
         for place, departure in enumerate(departures):
-            from_cycle.add(place, departure, window, region.cell)
+            from_cycle.add(place, departure, region, window)
         if settings.shading and (found.sky == SHADOW).any():
             shaded.append((number, window))
     pool = _Pool(survey)
@@ -499,7 +511,7 @@ class _Pool:
                 (found.sky[place] == SHADOW) & np.isfinite(found.value[place]) & _thinned(region, window, share)
             )
             if taken.size:
-                departure, _ = departures.of_pixels(place, window, region.cell)
+                departure, _ = departures.of_pixels(place, region, window)
                 sunlit = (found.value[place] + departure)[taken]
                 features = _features(region, overpass, window, day, taken, sunlit)
                 whole = np.isfinite(features).all(axis=1)
@@ -527,8 +539,9 @@ class _Pool:
 
 def _thinned(region: Region, window: Window, share: float) -> Mask:
     """Return an even choice of a block's pixels, the same however the region is cut."""
-    rows, cols = np.mgrid[window.rows, window.cols].astype(np.uint64)
-    number = rows * np.uint64(region.inside.shape[1]) + cols
+    top, left = region.corner
+    rows, cols = (places.astype(np.int64) for places in np.mgrid[window.rows, window.cols])
+    number = ((rows + top) * 2**20 + cols + left).astype(np.uint64)
     scattered = (number * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
     taken: Mask = (scattered < np.uint64(min(share, 1.0) * 2.0**32)).ravel()
     return taken
@@ -585,11 +598,11 @@ def _fill_block(
     cycle = _cycle(region, overpass, window, settings, cycle_days)
     by_cycle = ~np.isfinite(value)
     for place, day in enumerate(days):
-        departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, window, region.cell)
+        departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, region, window)
         value[place] += departure
         variance[place] *= remaining
         if (by_cycle[place] & ~clear[place] & window.inside).any():
-            departure, remaining = learnt.from_cycle.of_pixels(place, window, region.cell)
+            departure, remaining = learnt.from_cycle.of_pixels(place, region, window)
             value[place] = np.where(by_cycle[place], cycle[place] + departure, value[place])
             variance[place] = np.where(by_cycle[place], spread**2 * remaining, variance[place])
         shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & np.isfinite(value[place]))

@@ -167,7 +167,7 @@ class Year:
             latitude=places.latitude,
             inside=self.design.inside,
             block=self.design.block,
-            cell=scsg.cell_pixels(self.design.block, self.design.pixel_metres / 1000.0),
+            cell=scsg.cell_pixels(self.design.pixel_metres / 1000.0),
         )
 
 

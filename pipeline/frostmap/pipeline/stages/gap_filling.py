@@ -110,7 +110,8 @@ def _similar_pixels(work: Work, year: str) -> Lazy:
         latitude=latitude,
         inside=work.inside,
         block=work.chunk_pixels,
-        cell=scsg.cell_pixels(work.chunk_pixels, work.pixel_km),
+        cell=scsg.cell_pixels(work.pixel_km),
+        corner=(round(work.geobox.affine.f / work.geobox.affine.e), round(work.geobox.affine.c / work.geobox.affine.a)),
     )
     cycle_days = days_since_2000(xr.Dataset(coords={"time": year_coords(int(year))["time"]}))
     stream = delayed(Stream, pure=False, traverse=False)
@@ -201,5 +202,5 @@ GAP_FILLING = Stage(
     sections=("gap_filling",),
     writes=FILLED,
     memory=_memory,
-    version=2,
+    version=3,
 )
