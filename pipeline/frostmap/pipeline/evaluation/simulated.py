@@ -640,7 +640,10 @@ def _goals(
     goals.append(
         Goal("shaded ground, better with the shading step", f"{shaded:.2f} K against {without:.2f} K", shaded < without)
     )
-    for name, truth in (("scsg", TRUE_OVERPASSES), *((each, TRUE_MEANS) for each in sums if each.startswith("scsg"))):
+    for name, truth in (
+        ("scsg", TRUE_OVERPASSES),
+        *((each, TRUE_MEANS) for each in sums if each == "scsg" or each.startswith("scsg, `")),
+    ):
         shares = {kind: _sum_errors(name, truth, kind, sums, truths)[2] for kind in ("freezing", "thawing")}
         goals.append(
             Goal(
