@@ -492,7 +492,9 @@ def gap_filling(work: Work, sheet: MapSheet) -> Figure | None:
 
 ORIGINS = {
     0: ("observed", PALE_BLUE),
+    6: ("observed amid clouds", SKY_BLUE),
     3: ("observed in the shadow of a cloud", BLUE),
+    7: ("observed in shadow, amid clouds", VERMILION),
     1: ("similar pixels: cloud, sunlit below", YELLOW),
     2: ("similar pixels: cloud, shaded below", ORANGE),
     4: ("similar pixels: cloud at night", ORANGE),
