@@ -12,7 +12,15 @@ import pytest
 import xarray as xr
 
 from frostmap.kernels.quality import CLOUDY, OBSERVED, RESIDUAL_CLOUD, observation_state
-from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD, SHADED_CLOUD, SHADOW, classes_without_shadows
+from frostmap.kernels.sky_classes import (
+    CLEAR,
+    CLEAR_AMID_CLOUDS,
+    NIGHT_CLOUD,
+    SHADED_CLOUD,
+    SHADOW,
+    SUNLIT_CLOUD,
+    classes_without_shadows,
+)
 from frostmap.pipeline import scsg
 from frostmap.pipeline.recipe import GapFilling
 from frostmap.pipeline.schema import FILL_FLAG, FILLED_LST, SIGMA
@@ -248,6 +256,37 @@ def test_shaded_observations_are_kept_or_replaced_as_asked() -> None:
     corrected = filled(region, 0, SETTINGS.model_copy(update={"shaded_observations": "bias_corrected"}))["lst"]
     expected = (stored[own] * 0.02 - 273.15 + 4.56) / 1.01
     np.testing.assert_allclose(corrected[own] * 0.02 - 273.15, expected, atol=0.011)
+
+
+def test_sunlit_ground_may_be_shaded_after_all() -> None:
+    """Where shade takes 5 K, ground that is taken for sunlit is doubted by a tenth of its variance, 1.5 K in all."""
+    region, _ = shaded()
+    sky = region.sky.cubes[0][1].copy(deep=True)
+    below = sky["sky"].values[:, 0] == SHADED_CLOUD
+    sky["sky"].values[:, 0][below] = SUNLIT_CLOUD
+    sunlit = dataclasses.replace(region, sky=scsg.Days(((FIRST, sky),)))
+    doubted, sure = (filled(sunlit, 0, SETTINGS.model_copy(update={"shading": shading})) for shading in (True, False))
+    np.testing.assert_array_equal(doubted["lst"], sure["lst"])
+    known = (doubted["fill_flag"] & 7 == SUNLIT_CLOUD) & (doubted["lst"] > 0)
+    more = doubted["sigma"][known].astype(float) ** 2 - sure["sigma"][known].astype(float) ** 2
+    assert (more > -0.01).all()
+    assert abs(np.sqrt(np.median(more[more > 0.1])) - np.sqrt(0.1 * 0.9) * 5.0) < 0.2
+
+
+def test_what_is_seen_amid_clouds_is_doubted_by_how_strange_it_is() -> None:
+    region = case().region
+    observations, sky = region.observations.cubes[0][1].copy(deep=True), region.sky.cubes[0][1].copy(deep=True)
+    amid = (sky["sky"].values[:, 3] == CLEAR) & (np.random.default_rng(6).random(sky["sky"].shape)[:, 3] < 0.05)
+    sky["sky"].values[:, 3][amid] = CLEAR_AMID_CLOUDS
+    observations["lst"].values[:, 3][amid] -= 400  # cold remains of cloud, 8 K
+    made = filled(
+        dataclasses.replace(region, observations=scsg.Days(((FIRST, observations),)), sky=scsg.Days(((FIRST, sky),))),
+        3,
+    )
+    own = amid[TARGETS.start - FIRST : TARGETS.stop - FIRST]
+    stored = observations["lst"].values[TARGETS.start - FIRST : TARGETS.stop - FIRST, 3]
+    np.testing.assert_array_equal(made["lst"][own], stored[own])
+    assert abs(np.median(made["sigma"][own].astype(float)) - 8.0) < 1.0
 
 
 # ---- days of several years ----------------------------------------------------------------------------------------

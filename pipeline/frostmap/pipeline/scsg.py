@@ -84,7 +84,12 @@ SUMS_AT_ONCE = 144
 IN_SHADOW = (SHADOW, SHADOW_AMID_CLOUDS)
 OBSERVED_CLEAR = (CLEAR, CLEAR_AMID_CLOUDS)
 """Kept as observed. What is amid clouds says nothing of other pixels."""
-NOT_CLEAR = (SUNLIT_CLOUD, SHADED_CLOUD, NIGHT_CLOUD, NOT_SEEN, *IN_SHADOW)
+AMID_CLOUDS = (CLEAR_AMID_CLOUDS, SHADOW_AMID_CLOUDS)
+ESTIMATED = (SUNLIT_CLOUD, SHADED_CLOUD, NIGHT_CLOUD, NOT_SEEN, SHADOW, *AMID_CLOUDS)
+"""What is not plainly clear: filled, or compared with what would have been filled."""
+SUNLIT_DOUBT = 0.1
+"""How often ground below a cloud is taken for sunlit and is not: shadows are placed to whole pixels, from one height a
+cloud. In the simulated year such ground is as much too warm as if a tenth of it were in the shade."""
 NDVI_RANGE = (-0.2, 1.0)
 TERRAIN_FEATURES = ("elevation", "eastness", "northness")
 SHADOW_BIAS = (1.01, 4.56)
@@ -589,11 +594,13 @@ def _fill_block(
     cycle_days: Sequence[float],
 ) -> dict[str, npt.NDArray[np.generic]]:
     days = list(survey.days)
-    found = _estimate(region, overpass, number, window, survey, tables, days, NOT_CLEAR)
+    found = _estimate(region, overpass, number, window, survey, tables, days, ESTIMATED)
     state = region.observations.read("state", overpass, survey.days, window.rows, window.cols).astype(np.uint8)
     observed, sky = celsius(found.stored), found.sky
     value, variance = found.value, found.sigma**2
     clear, unknown = np.isin(sky, OBSERVED_CLEAR), np.zeros(value.shape, bool)
+    as_if_sunlit = settings.shaded_observations == "clear_sky"
+    in_shade = (SHADED_CLOUD,) if as_if_sunlit else (SHADED_CLOUD, SHADOW_AMID_CLOUDS)
     spread = region.cycle["spread"].isel(overpass=overpass, y=window.rows, x=window.cols).values.ravel()
     cycle = _cycle(region, overpass, window, settings, cycle_days)
     by_cycle = ~np.isfinite(value)
@@ -605,26 +612,33 @@ def _fill_block(
             departure, remaining = learnt.from_cycle.of_pixels(place, region, window)
             value[place] = np.where(by_cycle[place], cycle[place] + departure, value[place])
             variance[place] = np.where(by_cycle[place], spread**2 * remaining, variance[place])
-        shaded = np.flatnonzero((sky[place] == SHADED_CLOUD) & np.isfinite(value[place]))
+        below = np.flatnonzero(np.isin(sky[place], (*in_shade, SUNLIT_CLOUD)) & np.isfinite(value[place]))
+        if not below.size:
+            continue
         model = learnt.shading[place]
-        if shaded.size and model is not None:
-            taken = shading(model, _features(region, overpass, window, day, shaded, value[place][shaded]))
-            value[place][shaded] += taken
-            variance[place][shaded] += np.float32(model.residual_sd) ** 2 + taken**2
-        elif shaded.size:
-            unknown[place][shaded] = True
-            typical = np.float32(learnt.typical_shading or 0.0)
-            value[place][shaded] += typical
-            variance[place][shaded] += typical**2
+        if model is not None:
+            taken = shading(model, _features(region, overpass, window, day, below, value[place][below]))
+            spread_of_shade = np.float32(model.residual_sd)
+        else:
+            unknown[place][sky[place] == SHADED_CLOUD] = True
+            taken = np.full(below.size, learnt.typical_shading or 0.0, np.float32)
+            spread_of_shade = np.float32(0)
+        shaded = np.isin(sky[place][below], in_shade)
+        value[place][below] += np.where(shaded, taken, np.float32(0))
+        doubt = np.float32(SUNLIT_DOUBT * (1 - SUNLIT_DOUBT))
+        variance[place][below] += np.where(shaded, spread_of_shade**2 + taken**2, doubt * taken**2)
     value += np.where(sky == NIGHT_CLOUD, np.float32(settings.night_cloud_offset), np.float32(0))
 
     in_shadow = np.isin(sky, IN_SHADOW)
-    kept = clear | (in_shadow & (settings.shaded_observations != "clear_sky"))
+    kept = clear | (in_shadow & (not as_if_sunlit))
+    strange = np.where(kept & np.isin(sky, AMID_CLOUDS) & ~by_cycle, observed - value, np.float32(0))
     if settings.shaded_observations == "bias_corrected":
         observed = np.where(in_shadow, (observed + SHADOW_BIAS[1]) / SHADOW_BIAS[0], observed)
     value = np.where(kept, observed, value)
     value[:, ~window.inside] = np.nan
-    return product(value, np.sqrt(variance), sky, state, kept=kept, by_cycle=by_cycle & ~kept, unknown=unknown)
+    return product(
+        value, np.sqrt(variance), sky, state, kept=kept, by_cycle=by_cycle & ~kept, unknown=unknown, strange=strange
+    )
 
 
 # ---- shared with the simpler methods ------------------------------------------------------------------------------
@@ -645,6 +659,7 @@ def product(
     kept: Mask,
     by_cycle: Mask,
     unknown: Mask | None = None,
+    strange: Array | None = None,
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Return the variables of the filled cube: stored counts, standard error and flag.
 
@@ -658,6 +673,8 @@ def product(
         Where the temperature is the observed one: its standard error is then that of its quality class.
     by_cycle, unknown
         Where it comes from the annual cycle; where it is shaded and no model says by how much.
+    strange
+        How far a kept observation is off what was expected there [K], which counts in its standard error.
     """
     counts = np.rint((value + np.float32(KELVIN)) / np.float32(FILLED_LST.scale or 1.0))
     there = np.isfinite(counts)
@@ -665,7 +682,10 @@ def product(
     flag = flag | np.where((state & STATE_BITS) == RESIDUAL_CLOUD, RESIDUAL, 0)
     if unknown is not None:
         flag = flag | np.where(unknown, NO_SHADING_MODEL, 0)
-    error = np.where(kept, (state & STATE_BITS) + np.float32(0.5), np.maximum(sigma, np.float32(SMALLEST_SIGMA)))
+    of_observation = (state & STATE_BITS) + np.float32(0.5)
+    if strange is not None:
+        of_observation = np.hypot(of_observation, strange)
+    error = np.where(kept, of_observation, np.maximum(sigma, np.float32(SMALLEST_SIGMA)))
     return {
         FILLED_LST.name: np.where(there, counts, FILLED_LST.fill_value).astype(np.uint16),
         SIGMA.name: np.where(there, error, np.nan).astype(np.float16),

@@ -202,5 +202,5 @@ GAP_FILLING = Stage(
     sections=("gap_filling",),
     writes=FILLED,
     memory=_memory,
-    version=3,
+    version=4,
 )
