@@ -425,10 +425,19 @@ class Calibration(Section):
         return self
 
 
+Sampler = Literal["random", "kmeans", "equal_range", "pca", "lhs", "clhs"]
+Allocation = Literal["density", "equal"]
+
+
 class Transfer(Section):
     """E from the training epoch to the target epoch."""
 
-    sampler: Literal["kmeans"] = "kmeans"
+    sampler: Sampler = "kmeans"
+    """Which pixels E is learnt from. kmeans: one near the centre of each of many clusters; equal_range: by strata of
+    each predictor; pca: by strata of principal components; lhs: near the points of a Latin hypercube; clhs: nearly
+    such a hypercube themselves; random: any."""
+    allocation: Allocation = "density"
+    """Of equal_range and pca: a stratum gets pixels by how many it has (density), or as many as any other (equal)."""
     samples: Annotated[int, Field(ge=50)] = 5000
     trees: Annotated[int, Field(ge=10, le=5000)] = 500
     seed: int = 123
