@@ -1,4 +1,4 @@
-"""Planes and cones have the slope and wetness that geometry gives them, and no water is lost on the way."""
+"""Planes, cones, spheres and paraboloids have the slope and aspect that geometry gives them, in blocks as whole."""
 
 import numpy as np
 import pytest
@@ -17,13 +17,6 @@ def rough(seed, shape=(6, 7), missing=0.0):
     z = rng.integers(0, 6, shape) + rng.choice([0.0, 0.25], shape)  # with flats and ties
     z[rng.random(shape) < missing] = np.nan
     return z
-
-
-def neighbours(z, i, j):
-    for y in range(max(i - 1, 0), min(i + 2, z.shape[0])):
-        for x in range(max(j - 1, 0), min(j + 2, z.shape[1])):
-            if (y, x) != (i, j) and not np.isnan(z[y, x]):
-                yield y, x
 
 
 @gentle
@@ -75,8 +68,8 @@ def test_rows_may_differ_in_width():
 def test_a_cell_without_a_neighbour_along_an_axis_is_nan():
     z = np.full((4, 4), np.nan)
     z[0, 0], z[2, 2], z[2, 3] = 1, 2, 3
-    assert np.isnan(terrain.slope_aspect(z, 1, 1)[0]).all()
-    assert np.isnan(terrain.wetness_index(z, 1, 1)).all()
+    for part in terrain.slope_aspect(z, 1, 1):
+        assert np.isnan(part).all()
 
 
 @pytest.mark.realdata
@@ -96,117 +89,73 @@ def test_aspect_of_beiluhe_is_that_of_another_program(realdata):
     assert np.percentile(np.abs(turn[compared]), 99) < 0.01
 
 
-@gentle
-@given(seed=seeds, missing=st.sampled_from([0.0, 0.15]))
-def test_water_leaves_every_cell_of_filled_terrain(seed, missing):
-    z = rough(seed, missing=missing)
-    filled = terrain.fill_depressions(z)
-    np.testing.assert_array_equal(np.isnan(filled), np.isnan(z))
-    assert (filled >= z)[~np.isnan(z)].all()
-    for i in range(1, 5):
-        for j in range(1, 6):
-            if not np.isnan(z[i - 1 : i + 2, j - 1 : j + 2]).any():
-                assert min(filled[n] for n in neighbours(z, i, j)) <= filled[i, j] - 0.999e-3
+# ---- surfaces whose slope and aspect are known ---------------------------------------------------------------------
 
 
-@gentle
-@given(seed=seeds, missing=st.sampled_from([0.0, 0.15]))
-def test_filled_terrain_is_the_lowest_fixed_point(seed, missing):
-    z = rough(seed, missing=missing)
-    outlet = np.isnan(np.pad(z, 1, constant_values=np.nan))
-    outlet = np.lib.stride_tricks.sliding_window_view(outlet, (3, 3)).any(axis=(2, 3))
-    twin, before = np.where(outlet, z, np.inf), np.empty(0)
-    while not np.array_equal(twin, before, equal_nan=True):  # Planchon and Darboux 2002: dry out from above
-        before = twin.copy()
-        for i, j in np.argwhere(~outlet):
-            twin[i, j] = max(z[i, j], min(twin[n] for n in neighbours(z, i, j)) + 1e-3)
-    np.testing.assert_array_equal(terrain.fill_depressions(z), twin)
-
-
-def test_a_pit_is_filled_to_its_lip_and_no_higher():
-    z = np.full((7, 7), 10.0)
-    z[1:-1, 1:-1] = 2.0
-    z[3, 0] = 5.0  # the lip
-    filled = terrain.fill_depressions(z)
-    assert filled[3, 1] == 5.0 + 1e-3
-    assert filled[3, 5] == pytest.approx(5.0 + 5e-3)
-    assert filled[1:-1, 1:-1].max() < 5.01
-    np.testing.assert_array_equal(filled[0], z[0])
-
-
-def test_millimetres_survive_at_5000_m():
-    filled = terrain.fill_depressions(np.full((30, 30), 5000, np.float32))
-    assert filled.dtype == np.float64
-    assert np.unique(filled).size == 15  # 15 rings, each 1 mm above the last
-
-
-@gentle
-@given(seed=seeds, missing=st.sampled_from([0.0, 0.15]))
-def test_all_area_arrives_at_the_outlets(seed, missing):
-    z = rough(seed, missing=missing)
-    dx = np.linspace(90, 80, 6)
-    filled = terrain.fill_depressions(z)
-    area = terrain.flow_accumulation(filled, dx, 92.0)
-    own = np.broadcast_to(dx[:, None] * 92.0, z.shape)
-    known = ~np.isnan(z)
-    lowest = [n for n in map(tuple, np.argwhere(known)) if all(filled[n] <= filled[m] for m in neighbours(z, *n))]
-    assert sum(area[n] for n in lowest) == pytest.approx(own[known].sum())
-    assert (area >= own)[known].all()
-    np.testing.assert_array_equal(np.isnan(area), ~known)
-
-
-@gentle
-@given(seed=seeds)
-def test_accumulation_solves_the_balance_of_every_cell(seed):
-    z = terrain.fill_depressions(rough(seed, (4, 5)))
-    handed = np.zeros((20, 20))
-    for i, j in np.ndindex(4, 5):
-        for y, x in neighbours(z, i, j):
-            contour, distance = (0.5, 1.0) if i == y or j == x else (np.sqrt(2) / 4, np.sqrt(2))
-            handed[5 * y + x, 5 * i + j] = max(z[i, j] - z[y, x], 0) * contour / distance
-    handed /= np.where(handed.sum(axis=0) > 0, handed.sum(axis=0), 1)
-    twin = np.linalg.solve(np.eye(20) - handed, np.full(20, 100.0))
-    np.testing.assert_allclose(terrain.flow_accumulation(z, 10.0, 10.0).ravel(), twin)
-
-
-def test_specific_area_of_a_plane_is_the_way_down_so_far():
-    z = np.tile(1000.0 - 2.0 * np.arange(8), (2, 1))
-    index = terrain.wetness_index(z, 40.0, 25.0)
-    np.testing.assert_allclose(index, np.tile(np.log(40.0 * np.arange(1, 9) / 0.05), (2, 1)), rtol=1e-6)
-    turned = terrain.wetness_index(np.ascontiguousarray(z.T), 25.0, 40.0)
-    np.testing.assert_allclose(turned, index.T, rtol=1e-6)
-
-
-def test_wetness_of_a_cone_is_that_of_its_radius():
-    # Water spreads over a widening circle: specific area r / 2, slope k, hence ln(r / 2k).
-    y, x = np.mgrid[-15:16, -15:16] * 30.0
+def surface(name, dx=31.0, dy=28.0, size=61):
+    """Return a surface, and its exact rise towards east and north at every cell."""
+    y, x = np.mgrid[:size, :size] - size // 2
+    x, y = x * dx, -y * dy
     radius = np.hypot(x, y)
-    index = terrain.wetness_index(3000 - 0.3 * radius, 30.0, 30.0)
-    ring = (radius > 150) & (radius < 400)
-    error = index[ring] - np.log(radius[ring] / 2 / 0.3)
-    assert abs(np.median(error)) < 0.08
-    assert np.abs(error).max() < 0.35
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if name == "cone":
+            return 3000 - 0.4 * radius, -0.4 * x / radius, -0.4 * y / radius
+        if name == "sphere":
+            z = np.sqrt(2500.0**2 - radius**2)
+            return z, -x / z, -y / z
+    return 2e-4 * x**2 - 1e-4 * y**2 + 3e-4 * x * y, 4e-4 * x + 3e-4 * y, -2e-4 * y + 3e-4 * x
 
 
-def test_flat_ground_has_the_least_gradient_and_a_mean_width():
-    index = terrain.wetness_index(np.full((2, 2), 4500.0), 20.0, 40.0)
-    np.testing.assert_allclose(index, np.log(20.0 * 40.0 / 30.0 / 1e-3), rtol=1e-6)
+@pytest.mark.parametrize(("name", "off"), [("cone", 5e-3), ("sphere", 1e-3), ("paraboloid", 1e-9)])
+def test_slope_and_aspect_of_curved_surfaces_are_those_of_their_equations(name, off):
+    z, east, north = surface(name)
+    slope, eastness, northness = terrain.slope_aspect(z, 31.0, 28.0)
+    inner = np.ones(z.shape, bool)
+    inner[[0, -1]] = inner[:, [0, -1]] = False
+    inner[26:35, 26:35] = name == "paraboloid"  # about the tip of a cone there is no one slope
+    length = np.sqrt(1 + east**2 + north**2)
+    steep = np.degrees(np.arctan(np.hypot(east, north)))
+    assert np.abs(slope - steep)[inner].max() < 60 * off + 2e-6
+    assert np.abs(eastness + east / length)[inner].max() < off + 1e-7  # a paraboloid's differences are exact
+    assert np.abs(northness + north / length)[inner].max() < off + 1e-7
 
 
-def test_valleys_are_wetter_than_ridges_and_the_input_is_left_alone():
-    i, j = np.mgrid[:12, :13]
-    z = 4000.0 - 3.0 * i + 2.0 * np.abs(j - 6)
-    kept = z.copy()
-    index = terrain.wetness_index(z, 30.0, 30.0)
-    assert index.dtype == np.float32
-    assert (index[3:, 6] > index[3:, 1] + 1).all()
-    np.testing.assert_array_equal(z, kept)
+def test_rows_that_narrow_towards_the_pole_keep_a_hill_round():
+    latitude = 38 - (np.arange(80) + 0.5) / 120
+    dx, dy = 926.6 * np.cos(np.radians(latitude)), 926.6
+    x, y = dx[:, None] * (np.arange(80) - 40), -dy * (np.arange(80) - 40)[:, None]
+    slope, eastness, northness = terrain.slope_aspect(9000 - 0.1 * np.hypot(x, y), dx, dy)
+    ring = (np.hypot(x, y) > 8000) & (np.hypot(x, y) < 15000)
+    turned = np.degrees(np.arctan2(eastness, northness) - np.arctan2(x, y))
+    assert np.abs((turned + 180) % 360 - 180)[ring].max() < 1.0
+    assert np.abs(slope - np.degrees(np.arctan(0.1)))[ring].max() < 0.1
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+
+@gentle
+@given(seed=seeds, missing=st.sampled_from([0.0, 0.15]), rows=st.integers(1, 9), columns=st.integers(1, 9),
+       dtype=st.sampled_from(["float32", "float64"]))  # fmt: skip
+def test_blocks_with_a_halo_of_one_cell_are_the_whole_to_the_last_bit(seed, missing, rows, columns, dtype):
+    z = (rough(seed, (17, 19), missing) * 137.1).astype(dtype)
+    dx = np.linspace(90, 80, 17)
+    whole = terrain.slope_aspect(z, dx, 92.0)
+    for i in range(0, 17, rows):
+        for j in range(0, 19, columns):
+            top, left = max(i - 1, 0), max(j - 1, 0)
+            around = np.s_[top : min(i + rows, 17) + 1, left : min(j + columns, 19) + 1]
+            part = terrain.slope_aspect(z[around], dx[around[0]], 92.0)
+            for one, all_of_it in zip(part, whole, strict=True):
+                own = all_of_it[i : i + rows, j : j + columns]
+                cut = one[i - top :, j - left :][: own.shape[0], : own.shape[1]]
+                np.testing.assert_array_equal(cut, own)
 
 
 def test_wrong_sizes_are_named():
     with pytest.raises(ValueError, match="dx has shape"):
         terrain.slope_aspect(np.zeros((3, 4)), np.ones(4), 1.0)
     with pytest.raises(ValueError, match="dy holds -30"):
-        terrain.wetness_index(np.zeros((3, 4)), 30.0, -30.0)
+        terrain.slope_aspect(np.zeros((3, 4)), 30.0, -30.0)
     with pytest.raises(ValueError, match=r"wanted \(y, x\)"):
         terrain.slope_aspect(np.zeros(4), 1.0, 1.0)

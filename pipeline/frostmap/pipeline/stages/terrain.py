@@ -19,7 +19,8 @@ from rasterio.windows import Window, from_bounds
 
 from frostmap.catalogs.elevation import ElevationTile
 from frostmap.catalogs.grids import Bounds
-from frostmap.kernels.terrain import slope_aspect, wetness_index
+from frostmap.kernels.drainage import wetness_index
+from frostmap.kernels.terrain import slope_aspect
 from frostmap.pipeline import ledger
 from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
 from frostmap.pipeline.downloads import Downloads
