@@ -32,7 +32,8 @@ from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.grids import SINUSOIDAL_CRS
 from frostmap.pipeline import cli, plan, schema
 from frostmap.pipeline.downloads import Downloads
-from frostmap.pipeline.elevation_cells import fetched_cells, joined_cells, square_degrees
+from frostmap.pipeline.elevation_cells import fetched_cells, places_in, square_degrees, table_of
+from frostmap.pipeline.elevation_mosaic import Mosaic, mosaic_of_cells
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
 from frostmap.pipeline.run import Event, run
@@ -40,6 +41,7 @@ from frostmap.pipeline.simulate.positions import Places
 from frostmap.pipeline.simulate.relief import elevation
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.stages.covariates import COVARIATES
+from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
 from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.work import Work, sources_of
 
@@ -130,6 +132,7 @@ def recipe_of(model: Path, source: Any, **sections: Any) -> Recipe:
             "surveys": [{"name": "none", "path": "even.tif"}],
             "allow_hosts": sections.pop("allow_hosts", []),
         },
+        "terrain": {"wetness_margin_km": 5},
         "store": {"chunk_pixels": 24},
     }
     return parse_recipe(yaml.safe_dump(content | sections), model / "recipe.yaml")
@@ -147,7 +150,7 @@ GREENNESS = Stage("vegetation", "NDVI", greenness, scopes=all_years, writes=(sch
 
 @pytest.fixture(autouse=True)
 def _only_what_elevation_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "STAGES", (GREENNESS, TERRAIN_MADE, COVARIATES))
+    monkeypatch.setattr(plan, "STAGES", (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, COVARIATES))
     monkeypatch.setattr(Work, "granules", property(lambda _: {}))
 
 
@@ -177,7 +180,7 @@ def reference(model: Path, client: Client, tmp_path_factory: pytest.TempPathFact
     """Return the predictors made from one raster that an independent program joined."""
     folder = tmp_path_factory.mktemp("reference")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "STAGES", (GREENNESS, TERRAIN_MADE, COVARIATES))
+        patch.setattr(plan, "STAGES", (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, COVARIATES))
         patch.setattr(Work, "granules", property(lambda _: {}))
         made = run(recipe_of(model, "merged.tif"), folder, client=client)
     return made.work.open("covariates/training").load()
@@ -351,7 +354,11 @@ def test_plan_says_how_many_cells_there_are(model: Path, server: FaultServer, tm
     told = {"expected": 4, "found_in": {server.host: 1, "dem": 3}, "missing": []}
     summary = plan.plan(recipe, tmp_path).summary()
     assert summary["elevation_cells"] == told
-    assert [step["memory_bytes"] for step in summary["steps"]] == [0, plan.WORKER_BYTES + 4 * 1200**2 * 90, 0]
+    assert [step["step"] for step in summary["steps"]][:3] == ["vegetation/2010", "elevation_cells", "terrain"]
+    memory = summary["steps"][2]["memory_bytes"] - plan.WORKER_BYTES
+    assert (
+        14 * 1800 * 2400 < memory < 14 * 2600 * 4600 + 300_000_000
+    )  # the region's square and its lean, in 3 arc seconds
     recipe = recipe_of(model, first, allow_hosts=[server.host])
     told = {"expected": 4, "found_in": {server.host: 1}, "missing": NAMES[1:]}
     assert plan.plan(recipe, tmp_path).summary()["elevation_cells"] == told
@@ -381,24 +388,29 @@ def test_a_catalogue_without_any_cell_of_the_region_is_an_error(model: Path, tmp
 
 
 def test_a_step_stands_while_its_cells_do_and_only_terrain_is_made_again(
-    model: Path, reference: xr.Dataset, client: Client, tmp_path: Path
+    model: Path, client: Client, tmp_path: Path
 ) -> None:
     folder = tmp_path / "dem"
     for corner in CORNERS:
         write_cell(folder / f"{tile_name(corner)}.tif", corner)
-    recipe, work = recipe_of(model, {"kind": "folder", "catalogue": str(folder)}), tmp_path / "work"
-    covariates(recipe, work, client)
-    assert [step.reason for step in plan.plan(recipe, work).steps] == [None, None, None]
+    source, work = {"kind": "folder", "catalogue": str(folder)}, tmp_path / "work"
+    recipe = recipe_of(model, source, store={"chunk_pixels": 12})
+    before = covariates(recipe, work, client)
+    assert [step.reason for step in plan.plan(recipe, work).steps] == [None] * 4
 
     with rasterio.open(folder / f"{NAMES[0]}.tif", "w", **cell_profile(CORNERS[0])) as file:
         file.write(np.full((1, FINE, FINE), 4000, "float32"))
-    assert [step.reason for step in plan.plan(recipe, work).steps][:2] == [None, "changed: elevation cells"]
+    reasons = [step.reason for step in plan.plan(recipe, work).steps]
+    assert reasons[:3] == [None, "changed: elevation cells", "made again: elevation_cells"]
     events: list[Event] = []
     made = covariates(recipe, work, client, events.append)
-    assert next((event.done, event.total) for event in events if event.kind == "started") == (0, 1)
+    done, total = next(
+        (event.done, event.total) for event in events if (event.kind, event.step) == ("started", "terrain")
+    )
+    assert 0 < done < total  # where the cell is not, terrain stands
     assert (made["elevation"] == 4000).any()
-    assert not (reference["elevation"] == 4000).any()
-    xr.testing.assert_identical(made[["sand", "ndvi"]], reference[["sand", "ndvi"]])
+    assert not (before["elevation"] == 4000).any()
+    xr.testing.assert_identical(made[["sand", "ndvi"]], before[["sand", "ndvi"]])
 
     (folder / f"{NAMES[3]}.tif").unlink()
     assert plan.plan(recipe, work).steps[1].reason == "changed: elevation cells"
@@ -449,40 +461,58 @@ def test_a_file_that_is_not_its_cell_is_not_read(spoil: Callable[[Path], None], 
     paths = [write_cell(tmp_path / f"{tile_name(corner)}.tif", corner) for corner in CORNERS[:2]]
     spoil(paths[0])
     cells = [ElevationTile(path.stem, str(path), tile_corners(path.stem) or (0, 0, 0, 0)) for path in paths]
-    found, notes = fetched_cells(cells, Downloads(tmp_path / "cache"))
-    assert [cell.name for cell in found] == NAMES[1:2]
+    notes = fetched_cells(cells, Downloads(tmp_path / "cache"))
     assert [note["status"] for note in notes] == ["bad", "ok"]
     assert words in notes[0]["error"]
+    found = places_in(table_of(notes, ["another"]), cells, tmp_path / "cache")
+    assert [place.name for place, _ in found] == NAMES[1:2]
 
 
-def local_cells(folder: Path, *cells: tuple[Corner, int]) -> list[Any]:
+def mosaic_of(folder: Path, *cells: tuple[Corner, int]) -> Mosaic:
     tiles = []
     for corner, fine in cells:
         path = write_cell(folder / f"{tile_name(corner)}.tif", corner, fine)
         tiles.append(ElevationTile(path.stem, str(path), tile_corners(path.stem) or (0, 0, 0, 0)))
-    return fetched_cells(tiles, Downloads(folder / "cache"))[0]
+    notes = fetched_cells(tiles, Downloads(folder / "cache"))
+    return mosaic_of_cells([place for place, _ in places_in(table_of(notes, []), tiles, folder)])
 
 
 def test_cells_of_different_spacings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not on one grid") as caught:
-        joined_cells(local_cells(tmp_path, (CORNERS[0], 60), (CORNERS[1], 40)), (91, 33, 93, 35))
+        mosaic_of(tmp_path, (CORNERS[0], 60), (CORNERS[1], 40))
     assert caught.value.found == "spacings 60 x 60 arc seconds and 90 x 90 arc seconds"
 
 
+def test_a_run_over_cells_of_different_spacings_is_refused(model: Path, client: Client, tmp_path: Path) -> None:
+    for corner in CORNERS:
+        write_cell(tmp_path / "dem" / f"{tile_name(corner)}.tif", corner, 60 if corner[1] == 91 else 40)
+    recipe = recipe_of(model, {"kind": "folder", "catalogue": str(tmp_path / "dem")})
+    with pytest.raises(UserError, match="not on one grid"):
+        run(recipe, tmp_path / "work", client=client)
+
+
 def test_a_box_cuts_the_cells_and_what_no_cell_covers_is_missing(tmp_path: Path) -> None:
-    cells = local_cells(tmp_path, (CORNERS[0], FINE), (CORNERS[3], FINE))
-    whole, transform = joined_cells(cells, (0, 0, 180, 90))
-    assert whole.shape == (2 * FINE, 2 * FINE)
-    assert np.isnan(whole[:FINE, :FINE]).all()
-    assert np.isnan(whole[FINE:, FINE:]).all()
-    with rasterio.open(cells[0].path) as file:
-        np.testing.assert_array_equal(whole[FINE:, :FINE], file.read(1))
-        assert transform.almost_equals(file.transform * Affine.translation(0, -FINE))
-    part, place = joined_cells(cells, (91.5, 33.2, 92.1, 34.1))
-    row, column = round((transform.f - place.f) * FINE), round((place.c - transform.c) * FINE)
-    np.testing.assert_array_equal(part, whole[row : row + part.shape[0], column : column + part.shape[1]])
-    assert place.c <= 91.5 < place.c + 1 / FINE
-    assert place.f - 1 / FINE < 34.1 <= place.f
+    mosaic = mosaic_of(tmp_path, (CORNERS[0], FINE), (CORNERS[3], FINE))
+    rows, columns = mosaic.around((91.0, 33.0, 93.0, 35.0), 3)
+    with mosaic.opened() as relief:
+        whole = relief.read(rows, columns)
+        part = relief.read(slice(rows.start + 7, rows.stop - 40), slice(columns.start + 30, columns.stop + 5))
+    assert np.isnan(whole[: FINE // 2, : FINE // 2]).all()
+    assert np.isnan(whole[-FINE // 2 :, -FINE // 2 :]).all()
+    sheet = mosaic.sheets[0]
+    with rasterio.open(sheet.path) as file:
+        stored, transform = file.read(1), file.transform
+    top, left = sheet.row - rows.start, sheet.column - columns.start
+    np.testing.assert_array_equal(whole[top : top + FINE, left : left + FINE], stored)
+    assert mosaic.latitudes(rows)[top] == pytest.approx(transform.f - 0.5 / FINE)
+    assert mosaic.longitudes(columns)[left] == pytest.approx(transform.c + 0.5 / FINE)
+    np.testing.assert_array_equal(part[:, :-5], whole[7:-40, 30:])
+    assert np.isnan(part[:, -5:]).all()
+
+
+def test_any_of_the_cells_give_the_same_grid(tmp_path: Path) -> None:
+    grids = [mosaic_of(tmp_path, (corner, FINE)) for corner in CORNERS]
+    assert len({(grid.west, grid.north, grid.across, grid.down) for grid in grids}) == 1
 
 
 # ---- which cells are needed ----------------------------------------------------------------------------------------

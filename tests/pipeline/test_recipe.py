@@ -21,7 +21,16 @@ from frostmap.pipeline.recipe import Recipe, Section, load_recipe, parse_recipe
 from frostmap.pipeline.recipes import BUNDLED, bundled, relocated, with_values
 
 HERE = Path("/somewhere/recipe.yaml")
-SETTINGS = ("ingest", "quality", "gap_filling", "degree_days", "ground_correction", "calibration", "transfer")
+SETTINGS = (
+    "ingest",
+    "quality",
+    "terrain",
+    "gap_filling",
+    "degree_days",
+    "ground_correction",
+    "calibration",
+    "transfer",
+)
 SETTINGS += ("frozen_ground", "store", "cluster")
 
 Keys = tuple[str | int, ...]
@@ -152,6 +161,12 @@ def test_a_key_given_twice_is_refused_because_yaml_would_take_the_last_in_silenc
         (("sources", "stations"), None, "identity"),
         (("ingest", "bad_granules"), "ignore", "'refuse' or 'accept'"),
         (("quality", "max_lst_error_class"), 4, "less than or equal to 3"),
+        (("terrain", "flow"), "d16", "'fd8', 'd8' or 'dinf'"),
+        (("terrain", "order"), "last", "'slope_first' or 'dem_first'"),
+        (("terrain", "wetness_margin_km"), -1, "greater than or equal to 0"),
+        (("sources", "elevation"), {"kind": "stac", "catalogue": "a", "model": "srtm-v4.1"}, "kind folder; not stac"),
+        (("sources", "elevation"), {"kind": "parquet", "catalogue": "a"}, "not parquet"),
+        (("sources", "elevation"), {"kind": "folder", "catalogue": "a", "model": "alos"}, "'nasadem'"),
         (("gap_filling", "anomaly_damping"), 1.5, "less than or equal to 1"),
         (("gap_filling", "anomaly_damping"), float("nan"), "finite"),
         (("degree_days", "minimum_days"), 400, "less than or equal to 366"),
@@ -270,6 +285,7 @@ OTHER_VALUES: dict[str, tuple[Keys, Any]] = {
     "sources": (("sources", "elevation"), "another.tif"),
     "ingest": (("ingest", "bad_granules"), "accept"),
     "quality": (("quality", "max_lst_error_class"), 0),
+    "terrain": (("terrain", "flow"), "dinf"),
     "gap_filling": (("gap_filling", "anomaly_damping"), 0.25),
     "degree_days": (("degree_days", "minimum_days"), 340),
     "ground_correction": (("ground_correction", "force"), True),

@@ -179,7 +179,7 @@ def known_collections() -> list[str]:
     Examples
     --------
     >>> known_collections()
-    ['cop-dem-glo-90', 'mod06_l2', 'mod11a1', 'mod13a1', 'mod13a2', 'myd06_l2', 'myd11a1']
+    ['cop-dem-glo-90', 'mod06_l2', 'mod11a1', 'mod13a1', 'mod13a2', 'myd06_l2', 'myd11a1', 'nasadem', 'srtm-v4.1']
     """
     return sorted(name.removesuffix(".yaml") for name in _definitions())
 

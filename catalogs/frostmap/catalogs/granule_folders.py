@@ -45,8 +45,8 @@ def _granule(stem: str, hdf: Path | None, bands: dict[str, Path]) -> Granule:
     return Granule(stem, *name, str(hdf) if hdf else None, hrefs, sizes)
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the HDF files and GeoTIFFs below a folder; unfinished downloads end in ``.part`` and are none.
+def files_below(folder: Path, suffixes: tuple[str, ...] = (".hdf", ".tif")) -> Iterator[Path]:
+    """Yield the files of some kinds below a folder; unfinished downloads end in ``.part`` and are none.
 
     A `CatalogError` is raised for a folder that is not there or may not be read.
     """
@@ -65,7 +65,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             continue
         visited.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (Path(where, name) for name in files if name.endswith((".hdf", ".tif")))
+        yield from (Path(where, name) for name in files if name.endswith(suffixes))
 
 
 def _unreadable(error: OSError) -> NoReturn:

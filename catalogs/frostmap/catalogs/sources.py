@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from frostmap.catalogs import elevation, granules
 from frostmap.catalogs.collections import Collection
-from frostmap.catalogs.elevation import Corner, ElevationTile
+from frostmap.catalogs.elevation import COPERNICUS, MODELS, Corner, ElevationTile, ModelId
 from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.granule_folders import search_folder
 from frostmap.catalogs.granule_names import Granule, wanted
@@ -148,26 +148,28 @@ def open_sources(given: Iterable[tuple[Kind, str | Path]], *, allow_hosts: Itera
     return [_opened(kind, address, names[kind, address], hosts) for kind, address in places]
 
 
-def search_elevation(source: Source, bbox: Bounds) -> list[ElevationTile]:
-    """Find the tiles of the 90-m elevation model that cover any area of a box.
+def search_elevation(source: Source, bbox: Bounds, model: ModelId = COPERNICUS) -> list[ElevationTile]:
+    """Find the cells of an elevation model that cover any area of a box.
 
     Parameters
     ----------
     source
-        A STAC catalogue or API that has ``cop-dem-glo-90``, or a folder of its GeoTIFFs under their own names; a
-        `CatalogError` for other kinds.
+        A STAC catalogue or API that has the model, or a folder of its files under their own names; a `CatalogError`
+        for other kinds.
     bbox
         West, south, east, north [°].
+    model
+        Whose cells.
 
     Returns
     -------
     list of ElevationTile
-        In order of their names. Square degrees without land have none.
+        In order of their names. Cells without land are in no source.
     """
     if isinstance(source, StacSource):
-        found = elevation.search_tiles(source.address, bbox, source.allow_hosts)
+        found = elevation.search_tiles(source.address, bbox, source.allow_hosts, model)
     elif isinstance(source, FolderSource):
-        found = elevation.search_folder(source.folder, bbox)
+        found = elevation.search_folder(source.folder, bbox, model)
     else:
         raise CatalogError(
             "elevation is looked for in STAC catalogues and folders only",
@@ -177,15 +179,19 @@ def search_elevation(source: Source, bbox: Bounds) -> list[ElevationTile]:
     return [tile._replace(source=source.name) for tile in found]
 
 
-def find_elevation(sources: Iterable[Source], corners: Several[Corner]) -> list[ElevationTile]:
-    """Find the tiles of some square degrees: in the first source, and in the others those that all before them lack.
+def find_elevation(
+    sources: Iterable[Source], corners: Several[Corner], model: ModelId = COPERNICUS
+) -> list[ElevationTile]:
+    """Find some cells of a model: in the first source, and in the others those that all before them lack.
 
     Parameters
     ----------
     sources
         In order of preference. Each that is asked must answer: a `CatalogError` names the one that does not.
     corners
-        South and west edges of the square degrees [°].
+        South and west edges of the cells [°].
+    model
+        Whose cells.
 
     Returns
     -------
@@ -193,13 +199,14 @@ def find_elevation(sources: Iterable[Source], corners: Several[Corner]) -> list[
         In order of their names; each says which source it is from.
     """
     found: dict[Corner, ElevationTile] = {}
+    side = MODELS[model].side
     for source in sources:
         left = set(corners) - found.keys()
         if not left:
             break
         souths, wests = zip(*left, strict=True)
         try:
-            tiles = search_elevation(source, (min(wests), min(souths), max(wests) + 1, max(souths) + 1))
+            tiles = search_elevation(source, (min(wests), min(souths), max(wests) + side, max(souths) + side), model)
         except CatalogError as error:
             raise CatalogError(
                 f"the source {source.name} cannot be searched for elevation: {error.what}",

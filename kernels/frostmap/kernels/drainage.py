@@ -46,6 +46,16 @@ _DOWN = np.array([0, 1, 1, 1, 0, -1, -1, -1])
 _RIGHT = np.array([1, 1, 0, -1, -1, -1, 0, 1])
 
 
+class Filled(NamedTuple):
+    """How much filling raised."""
+
+    cells: int
+    """How many cells."""
+
+    deepest: int
+    """The most that one was raised by [mm]."""
+
+
 class Drainage(NamedTuple):
     """What has gathered in each cell."""
 
@@ -95,7 +105,7 @@ def set_levels(levels: Levels, elevation: NDArray[Any], row: int = 0) -> None:
 
 
 @njit(nogil=True)
-def _fill(levels: Any) -> None:
+def _fill(levels: Any) -> tuple[int, int]:
     columns = levels.shape[1]
     level = levels.reshape(-1)
     around = _DOWN * columns + _RIGHT
@@ -105,7 +115,7 @@ def _fill(levels: Any) -> None:
             lowest, highest = min(lowest, level[cell]), max(highest, level[cell])
             level[cell] += _DRY
     if highest == MISSING:
-        return
+        return 0, 0
     # Lips are cells that water has reached and whose lower neighbours it has not. Those of ground as it is lie in
     # buckets, one for each level, each a chain of links; those of raised ground come in order, so in a ring.
     bucket = np.full(highest - lowest + 1, -1, np.int32)
@@ -125,6 +135,7 @@ def _fill(levels: Any) -> None:
                 break
     climbing = np.empty(1024, np.int32)
     ring, first, waiting = np.empty(1024, np.int32), 0, 0
+    cells, deepest = 0, 0
     now = lowest
     while True:
         # The lowest lip: whatever is not yet reached drains over one, so its neighbours drain over this one.
@@ -147,7 +158,11 @@ def _fill(levels: Any) -> None:
         for k in range(8):
             other = cell + around[k]
             if level[other] > _WET:
-                level[other] = max(level[other] - _DRY, raised)
+                level[other] -= _DRY
+                if level[other] < raised:
+                    cells += 1
+                    deepest = max(deepest, raised - level[other])
+                    level[other] = raised
                 climbing[height] = other
                 height += 1
         # Ground that rises from what drains, drains: it needs no queue.
@@ -187,6 +202,7 @@ def _fill(levels: Any) -> None:
                 links += 1
             link_cell[link], link_next[link] = cell, bucket[level[cell] - lowest]
             bucket[level[cell] - lowest] = link
+    return cells, deepest
 
 
 @njit(nogil=True)
@@ -194,7 +210,7 @@ def _twice(array: Any) -> Any:
     return np.concatenate((array, np.empty(array.size, np.int32)))
 
 
-def fill_depressions(levels: Levels) -> None:
+def fill_depressions(levels: Levels) -> Filled:
     """Raise levels, in place, just so much that water leaves every cell.
 
     Priority flood: from the outlets (cells at the edge of the terrain or beside a missing one) inwards, always on from
@@ -207,6 +223,10 @@ def fill_depressions(levels: Levels) -> None:
     levels : (y + 2, x + 2) int32
         Elevation [mm] in its frame, from `empty_levels`; missing cells stay missing.
 
+    Returns
+    -------
+    How many cells were raised, and the most that one was.
+
     References
     ----------
     Barnes, Lehman and Mulla 2014, doi:10.1016/j.cageo.2013.04.024 (Algorithm 3); Zhou, Sun and Fu 2016,
@@ -217,11 +237,12 @@ def fill_depressions(levels: Levels) -> None:
     >>> levels = empty_levels(3, 3)
     >>> set_levels(levels, np.array([[9.0, 9.0, 9.0], [9.0, 2.0, 5.0], [9.0, 9.0, 9.0]]))
     >>> fill_depressions(levels)
+    Filled(cells=1, deepest=3001)
     >>> levels[2, 1:-1].tolist()
     [9000, 5001, 5000]
     """
     _check_frame(levels)
-    _fill(levels)
+    return Filled(*map(int, _fill(levels)))
 
 
 def _check_frame(levels: Levels) -> None:

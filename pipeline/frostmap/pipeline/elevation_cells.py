@@ -1,4 +1,4 @@
-"""Cells of the elevation model, a square degree each: which are needed, fetched, checked, and joined to one array."""
+"""Cells of an elevation model: which are needed, fetched, checked, and where their elevations lie."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,41 +21,29 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.enums import Compression
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.windows import Window
 
-from frostmap.catalogs.collections import Collection, load_collection
+from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.elevation import Corner, ElevationTile
-from frostmap.catalogs.grids import Bounds
 from frostmap.pipeline.downloads import DownloadError, Downloads, download
-from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.elevation_mosaic import Place
+from frostmap.pipeline.errors import DataIncomplete, FrostmapError
 from frostmap.pipeline.granule_errors import DOWNLOAD_AGAIN, GranuleError
-from frostmap.pipeline.granule_files import check_checksums, decode, stored_blocks
+from frostmap.pipeline.granule_files import check_checksums, stored_blocks
 from frostmap.pipeline.recipe import Ingest
-from frostmap.pipeline.stage import Noted
 
 MARGIN = 8 / 1200
-"""How far around a region's pixels elevation is needed, for slopes at its edge [°]: eight cells of 3 arc seconds."""
+"""How far around a region's pixels elevation is needed for slopes at its edge [°]: eight cells of 3 arc seconds."""
 
-COLUMNS = ("id", "source", "sha256", "status", "error")
-"""Of the table of cells; status is ok, bad (could not be had or read) or missing (in no catalogue)."""
+COLUMNS = ("id", "source", "sha256", "status", "error", "west", "north", "across", "down", "height", "width")
+"""Of the table of cells; status is ok, bad (could not be had or read) or missing (in no catalogue). Of those that are
+ok, the western and northern edge [°], the size of an elevation's cell [°], and rows and columns."""
 
-Note = dict[str, str]
+Note = dict[str, Any]
 """A row of that table."""
 
-Elevation = npt.NDArray[np.float32]
-
+_RAW_SIDES = (3601, 1201)  # of .hgt files, 1 and 3 arc seconds
 _ROWS_AT_ONCE = 256
 _CORNERS = [np.s_[:-1, :-1], np.s_[:-1, 1:], np.s_[1:, :-1], np.s_[1:, 1:]]
-
-
-class LocalCell(NamedTuple):
-    """A cell whose file is on this machine."""
-
-    name: str
-    path: Path
-    transform: Affine
-    """From columns and rows to degrees."""
-    shape: tuple[int, int]
 
 
 # ---- which are needed ---------------------------------------------------------------------------------------------
@@ -89,45 +77,41 @@ def _degrees_in(span: tuple[int, ...]) -> Iterator[Corner]:
 # ---- fetching and checking ----------------------------------------------------------------------------------------
 
 
-def fetched_cells(cells: Sequence[ElevationTile], downloads: Downloads) -> tuple[list[LocalCell], list[Note]]:
-    """Return the cells that could be had, and a row of the table for each; fetches those of other machines."""
+def fetched_cells(cells: Sequence[ElevationTile], downloads: Downloads) -> list[Note]:
+    """Fetch the cells of other machines, check all, and return a row of the table for each."""
     with ThreadPoolExecutor(downloads.connections, "elevation") as threads:
-        outcomes = list(threads.map(partial(_fetched, downloads=downloads), cells))
-    return [cell for cell, _ in outcomes if cell is not None], [note for _, note in outcomes]
+        return list(threads.map(partial(_fetched, downloads=downloads), cells))
 
 
-def _fetched(cell: ElevationTile, downloads: Downloads) -> tuple[LocalCell | None, Note]:
-    note = {"id": cell.name, "source": cell.source, "sha256": "", "status": "", "error": ""}
+def _fetched(cell: ElevationTile, downloads: Downloads) -> Note:
+    note: Note = {"id": cell.name, "source": cell.source, "sha256": "", "status": "", "error": ""}
+    path = local_path(cell, downloads.folder)
     try:
         if "://" in cell.href:
-            path = cache_path(downloads.folder, cell)
             digest = download(cell.href, path, downloads, lambda part: _check(part, cell)).sha256
         else:
-            path = Path(cell.href)
             _check(path, cell)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        local = _opened_cell(path, cell)
+        place = place_of(path, cell)
     except GranuleError as error:
-        return None, note | {"status": "bad", "error": _told(error)}
-    return local, note | {"status": "ok", "sha256": digest}
+        return note | {"status": "bad", "error": _told(error)}
+    return note | {"status": "ok", "sha256": digest} | {name: getattr(place, name) for name in COLUMNS[5:]}
 
 
-def cache_path(folder: Path, cell: ElevationTile) -> Path:
-    """Return where a cell's file lies in the cache of downloads.
+def local_path(cell: ElevationTile, downloads: Path) -> Path:
+    """Return where a cell's file is, or will be when it has been fetched.
 
     Examples
     --------
     >>> from frostmap.catalogs.elevation import tile_corners, tile_name
-    >>> cell = ElevationTile(tile_name((33, 90)), "", (90.0, 33.0, 91.0, 34.0))
-    >>> cache_path(Path("cache"), cell).as_posix()
+    >>> cell = ElevationTile(tile_name((33, 90)), "https://a/b.tif", (90.0, 33.0, 91.0, 34.0))
+    >>> local_path(cell, Path("cache")).as_posix()
     'cache/COP-DEM_GLO-90.2021/Copernicus_DSM_COG_30_N33_00_E090_00_DEM.tif'
     """
-    model = _model()
-    return folder / f"{model.product}.{model.version}" / f"{cell.name}.tif"
-
-
-def _model() -> Collection:
-    return load_collection("cop-dem-glo-90")
+    if "://" not in cell.href:
+        return Path(cell.href)
+    model = load_collection(cell.model)
+    return downloads / f"{model.product}.{model.version}" / f"{cell.name}.tif"
 
 
 def _told(error: GranuleError) -> str:
@@ -138,6 +122,9 @@ def _told(error: GranuleError) -> str:
 
 def _check(path: Path, cell: ElevationTile) -> None:
     """Check to the last byte that a file is the cell that its name says."""
+    if path.suffix == ".hgt":
+        place_of(path, cell)  # has neither header nor checksum: its size is all that there is to check
+        return
     with _opened(path) as file:
         _grid(file, path, cell)
         file.read(1)
@@ -145,9 +132,34 @@ def _check(path: Path, cell: ElevationTile) -> None:
             check_checksums(path, stored_blocks(file, str(path)))
 
 
-def _opened_cell(path: Path, cell: ElevationTile) -> LocalCell:
+def place_of(path: Path, cell: ElevationTile) -> Place:
+    """Return where a cell's elevations lie, after checking that it is what its name says, without reading them."""
+    if path.suffix == ".hgt":
+        return _place_of_raw(path, cell)
     with _opened(path) as file:
-        return LocalCell(cell.name, path, _grid(file, path, cell), file.shape)
+        transform = _grid(file, path, cell)
+        return Place(cell.name, path, transform.c, transform.f, transform.a, -transform.e, file.height, file.width)
+
+
+def _place_of_raw(path: Path, cell: ElevationTile) -> Place:
+    """Return the place of a file that is nothing but whole metres, two bytes each, centred on whole degrees."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise GranuleError(
+            "an elevation cell that cannot be read", where=path, found=error, remedy=DOWNLOAD_AGAIN
+        ) from error
+    side = math.isqrt(size // 2)
+    if side not in _RAW_SIDES or 2 * side * side != size:
+        raise GranuleError(
+            "an elevation cell that is not as large as its kind",
+            where=path,
+            found=f"{size} bytes",
+            wanted=" or ".join(f"{2 * each * each} ({each} x {each})" for each in _RAW_SIDES),
+            remedy=DOWNLOAD_AGAIN,
+        )
+    step = 1.0 / (side - 1)
+    return Place(cell.name, path, cell.bounds[0] - step / 2, cell.bounds[3] + step / 2, step, step, side, side)
 
 
 @contextmanager
@@ -163,7 +175,7 @@ def _opened(path: Path) -> Iterator[rasterio.DatasetReader]:
 
 def _grid(file: rasterio.DatasetReader, path: Path, cell: ElevationTile) -> Affine:
     """Return a cell's place, after checking that it is on degrees, covers its own one and is coded as defined."""
-    (band,) = _model().bands
+    (band,) = load_collection(cell.model).bands
     if file.crs is None or file.crs.to_epsg() != 4326:
         raise GranuleError(
             "an elevation cell that is not on degrees", where=path, found=file.crs or "no CRS", wanted="EPSG:4326"
@@ -177,9 +189,9 @@ def _grid(file: rasterio.DatasetReader, path: Path, cell: ElevationTile) -> Affi
         )
     transform: Affine = file.transform
     edges = (transform.c, transform.f + transform.e * file.height, transform.c + transform.a * file.width, transform.f)
-    # cells are centred on whole degrees, so they begin half a spacing beside them
+    # cells may be centred on whole degrees: then they begin half a spacing beside them, and may share a row
     off = max(abs(edge - named) for edge, named in zip(edges, cell.bounds, strict=True))
-    if transform.b or transform.d or transform.e >= 0 or off > max(transform.a, -transform.e):
+    if transform.b or transform.d or transform.e >= 0 or off > 1.01 * max(transform.a, -transform.e):
         raise GranuleError(
             "an elevation cell that does not lie where its name says",
             where=path,
@@ -189,70 +201,17 @@ def _grid(file: rasterio.DatasetReader, path: Path, cell: ElevationTile) -> Affi
     return transform
 
 
-# ---- one array ----------------------------------------------------------------------------------------------------
-
-
-def joined_cells(cells: Sequence[LocalCell], box: Bounds) -> tuple[Elevation, Affine]:
-    """Return what cells hold of a box, on their common grid, and its place. NaN where there is no cell.
-
-    Parameters
-    ----------
-    cells
-        At least one.
-    box
-        West, south, east, north [°]. What lies outside of all cells is left out.
-
-    Raises
-    ------
-    UserError
-        The cells have no common grid: those of GLO-90 are spaced wider from 50 degrees towards the poles.
-    """
-    first = cells[0]
-    across, down, west, north = first.transform.a, -first.transform.e, first.transform.c, first.transform.f
-    places = []
+def places_in(table: pd.DataFrame, cells: Iterable[ElevationTile], downloads: Path) -> list[tuple[Place, str]]:
+    """Return where the elevations of the cells lie that a table says are there, and the digest of each."""
+    known = {str(row["id"]): row for row in table[table["status"] == "ok"].to_dict("records")}
+    found = []
     for cell in cells:
-        column, row = (cell.transform.c - west) / across, (north - cell.transform.f) / down
-        same = math.isclose(cell.transform.a, across, rel_tol=1e-6) and math.isclose(
-            -cell.transform.e, down, rel_tol=1e-6
-        )
-        if not same or abs(column - round(column)) > 0.01 or abs(row - round(row)) > 0.01:
-            raise UserError(
-                "the cells of the elevation model are not on one grid",
-                where=f"{first.name} and {cell.name} (recipe: sources.elevation)",
-                found=f"spacings {_spacing(first)} and {_spacing(cell)}" if not same else "grids that are shifted",
-                wanted="one spacing; GLO-90 has that between 50° S and 50° N",
-                remedy="correct the region; or bring the cells to one raster, for instance with gdalwarp, and name it",
-            )
-        places.append((round(row), round(column)))
-    top = max(min(row for row, _ in places), math.floor((north - box[3]) / down))
-    left = max(min(column for _, column in places), math.floor((box[0] - west) / across))
-    bottom = min(max(row + cell.shape[0] for (row, _), cell in zip(places, cells, strict=True)),
-                 math.ceil((north - box[1]) / down))  # fmt: skip
-    right = min(max(column + cell.shape[1] for (_, column), cell in zip(places, cells, strict=True)),
-                math.ceil((box[2] - west) / across))  # fmt: skip
-    whole = np.full((max(bottom - top, 0), max(right - left, 0)), np.nan, dtype=np.float32)
-    for (row, column), cell in zip(places, cells, strict=True):
-        rows = slice(max(row, top), min(row + cell.shape[0], bottom))
-        columns = slice(max(column, left), min(column + cell.shape[1], right))
-        if rows.start < rows.stop and columns.start < columns.stop:
-            window = Window.from_slices(
-                (rows.start - row, rows.stop - row), (columns.start - column, columns.stop - column)
-            )
-            whole[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = _read(cell, window)
-    return whole, Affine(across, 0.0, west + left * across, 0.0, -down, north - top * down)
-
-
-def _read(cell: LocalCell, window: Window) -> Elevation:
-    (band,) = _model().bands
-    with _opened(cell.path) as file:
-        stored = file.read(1, window=window)
-        nodata = file.nodata
-    values = decode(stored, band)
-    return values if nodata is None else np.where(stored == nodata, np.float32(np.nan), values)
-
-
-def _spacing(cell: LocalCell) -> str:
-    return f"{3600 * cell.transform.a:.4g} x {-3600 * cell.transform.e:.4g} arc seconds"
+        row = known.get(cell.name)
+        if row is not None:
+            west, north, across, down = (float(row[name]) for name in ("west", "north", "across", "down"))
+            path, size = local_path(cell, downloads), (int(row["height"]), int(row["width"]))
+            found.append((Place(cell.name, path, west, north, across, down, *size), str(row["sha256"])))
+    return found
 
 
 # ---- accounting ---------------------------------------------------------------------------------------------------
@@ -263,14 +222,14 @@ def missing_note(name: str) -> Note:
     return {"id": name, "source": "", "sha256": "", "status": "missing", "error": "in no catalogue; sea has no cells"}
 
 
-def accounting(notes: Sequence[Iterable[Note] | None], *, missing: Sequence[str], settings: Ingest) -> Noted:
-    """Return the table of cells, and the complaint if bad or missing ones are not accepted."""
-    rows = [row for each in notes for row in each or ()] + [missing_note(name) for name in missing]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("id", ignore_index=True)
-    return Noted(tables={"elevation-cells": table}, complaint=_complaint(table, settings))
+def table_of(notes: Iterable[Note], missing: Iterable[str]) -> pd.DataFrame:
+    """Return the table of cells."""
+    rows = [*notes, *map(missing_note, missing)]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).sort_values("id", ignore_index=True)
 
 
-def _complaint(table: pd.DataFrame, settings: Ingest) -> FrostmapError | None:
+def complaint_about(table: pd.DataFrame, settings: Ingest) -> FrostmapError | None:
+    """Return why terrain must not be made of the cells: bad or missing ones, where those are not accepted."""
     for status, choice in (("bad", settings.bad_granules), ("missing", settings.missing_granules)):
         faulty = table[table["status"] == status]
         if len(faulty) and choice == "refuse":
@@ -278,7 +237,7 @@ def _complaint(table: pd.DataFrame, settings: Ingest) -> FrostmapError | None:
                 f"{len(faulty)} of {len(table)} cells of the elevation model are {status}",
                 where="tables/elevation-cells.csv lists them",
                 found="; ".join(f"{row['id']}: {row['error']}" for row in faulty.to_dict("records")),
-                wanted="every cell under the region",
+                wanted="every cell under the region and its margin",
                 remedy="run again: what was had is kept, and these are tried once more; "
                 f"or set ingest.{status}_granules: accept to leave holes there, which stay unmapped",
             )

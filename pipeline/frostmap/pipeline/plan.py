@@ -19,7 +19,7 @@ from frostmap.pipeline.stage import Stage, step_name
 from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
-_FILES = ("granules", "elevation cells", "acceptance")
+_FILES = ("granules", "step elevation_cells", "acceptance")
 """Causes that do not change what all of a step's chunks depend on."""
 
 

@@ -23,7 +23,9 @@ from pydantic import (
     model_validator,
 )
 
+from frostmap.catalogs.elevation import ModelId
 from frostmap.kernels.diurnal_cycle import DailyMean
+from frostmap.kernels.drainage import Flow
 from frostmap.pipeline.errors import UserError
 
 EpochName = str
@@ -126,6 +128,24 @@ class Catalogue(Section):
         return [self, *(self.second.in_turn() if self.second else [])]
 
 
+class ElevationCatalogue(Catalogue):
+    """Where the cells of an elevation model are found."""
+
+    model: ModelId = "cop-dem-glo-90"
+    """cop-dem-glo-90, nasadem (1 arc second), or srtm-v4.1 (CGIAR's, as in the paper; in folders only)."""
+
+    @model_validator(mode="after")
+    def _where_it_is(self) -> Self:
+        kinds = ("folder",) if self.model == "srtm-v4.1" else ("stac", "planetary-computer", "folder")
+        other = [each.kind for each in self.in_turn() if each.kind not in kinds]
+        if other:
+            raise ValueError(
+                f"elevation of the model {self.model} is found in sources of kind {', '.join(kinds)}; "
+                f"not {', '.join(other)}"
+            )
+        return self
+
+
 _PATH, _CATALOGUE = "a path", "a catalogue"
 """Which of two things a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
 
@@ -134,7 +154,9 @@ def _which(given: object) -> str:
     return _CATALOGUE if isinstance(given, (dict, Catalogue)) else _PATH
 
 
-PathOrCatalogue = Annotated[Annotated[Path, Tag(_PATH)] | Annotated[Catalogue, Tag(_CATALOGUE)], Discriminator(_which)]
+PathOrCells = Annotated[
+    Annotated[Path, Tag(_PATH)] | Annotated[ElevationCatalogue, Tag(_CATALOGUE)], Discriminator(_which)
+]
 
 
 class ByEpoch(Section):
@@ -202,8 +224,8 @@ class Sources(Section):
     """Heights of cloud tops; without them all cloud counts as shading the ground below."""
     clusters: Path | None = None
     """Ready soil clusters (whole numbers from 1); instead of clustering the covariates."""
-    elevation: PathOrCatalogue | None = None
-    """Elevation [m]: a raster, or where the cells of the Copernicus model GLO-90 are found."""
+    elevation: PathOrCells | None = None
+    """Elevation [m]: a raster in degrees, or where the cells of an elevation model are found."""
     sand: Path | None = None
     """Sand [%], root zone or 0-2 m."""
     clay: Path | None = None
@@ -224,17 +246,6 @@ class Sources(Section):
     """Boreholes that judge the last epoch's map."""
     truth: ByEpoch | None = None
     """Where everything is simulated: bands ddf, ddt, e, frozen_ground."""
-
-    @field_validator("elevation")
-    @classmethod
-    def _has_elevation(cls, given: Path | Catalogue | None) -> Path | Catalogue | None:
-        kinds = ("stac", "planetary-computer", "folder")
-        other = (
-            [each.kind for each in given.in_turn() if each.kind not in kinds] if isinstance(given, Catalogue) else []
-        )
-        if other:
-            raise ValueError(f"elevation is found in sources of kind {', '.join(kinds)}; not {', '.join(other)}")
-        return given
 
     @model_validator(mode="after")
     def _some_forcing(self) -> Self:
@@ -276,6 +287,18 @@ class Quality(Section):
     """0: <= 0.01, 1: <= 0.02, 2: <= 0.04, 3: any."""
     residual_cloud_screen: bool = True
     """Drop what lies far off the median of the days around it: cloud that the mask missed."""
+
+
+class Terrain(Section):
+    """Slope, aspect and wetness from elevation."""
+
+    order: Literal["slope_first", "dem_first"] = "slope_first"
+    """slope_first: on the elevation model's own cells, then their means; dem_first: on cells of about a pixel, the
+    means of the model's, as the paper may be read."""
+    flow: Flow = "fd8"
+    """How water divides: fd8, among all lower neighbours; d8, to the steepest; dinf, along the steepest facet."""
+    wetness_margin_km: Annotated[float, Field(ge=0, le=1000)] = 50.0
+    """How far around a piece of the map water is followed [km]; what comes from further is lacking."""
 
 
 class CloudTops(Section):
@@ -504,6 +527,7 @@ class Recipe(Section):
     downloads: Downloads = Downloads()
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
+    terrain: Terrain = Terrain()
     gap_filling: GapFilling = GapFilling()
     degree_days: DegreeDays = DegreeDays()
     ground_correction: GroundCorrection = GroundCorrection()

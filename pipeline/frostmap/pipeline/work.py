@@ -23,20 +23,21 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.features import geometry_mask
+from rasterio.warp import transform_bounds
 from scipy.ndimage import maximum_filter
 from shapely.geometry.base import BaseGeometry
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.completeness import completed
-from frostmap.catalogs.elevation import ElevationTile, tile_name
+from frostmap.catalogs.elevation import ElevationTile, cells_of, tile_name
 from frostmap.catalogs.granules import Granule
 from frostmap.catalogs.grids import lattice, parse_tile, region_geobox, tiles_of
 from frostmap.catalogs.sources import Source, find_elevation, open_sources
 from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.downloads import Downloads
-from frostmap.pipeline.elevation_cells import square_degrees
+from frostmap.pipeline.elevation_cells import MARGIN, square_degrees
 from frostmap.pipeline.errors import DataIncomplete, UserError
-from frostmap.pipeline.recipe import Catalogue, Recipe, YearKind
+from frostmap.pipeline.recipe import Catalogue, ElevationCatalogue, Recipe, YearKind
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.storage import Storage
 
@@ -44,8 +45,12 @@ PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1",)}
 """Product definitions behind each kind of granules in a recipe's sources."""
 
 
+KM_PER_DEGREE = 111.2
+"""Of a great circle, about [km]."""
+
+
 class ElevationCells(NamedTuple):
-    """The square degrees of the elevation model that the map needs."""
+    """The cells of the elevation model that the map needs."""
 
     found: tuple[ElevationTile, ...]
     """Where they are, by name."""
@@ -122,22 +127,33 @@ class Work:
 
     @cached_property
     def elevation_cells(self) -> ElevationCells | None:
-        """The cells of the elevation model under the region; None where the recipe has a raster, or no elevation."""
-        sources = self.sources.get("elevation")
-        if not sources:
+        """The cells of the elevation model under the region and as far around it as water is followed.
+
+        None where the recipe has a raster, or no elevation.
+        """
+        sources, given = self.sources.get("elevation"), self.recipe.sources.elevation
+        if not sources or not isinstance(given, ElevationCatalogue):
             return None
-        wanted = square_degrees(self.geobox, self.inside)
-        found = find_elevation(sources, wanted)
-        missing = sorted(map(tile_name, wanted - {cell.corner for cell in found}))
+        wanted = cells_of(square_degrees(self.geobox, self.inside, self.elevation_margin), given.model)
+        found = find_elevation(sources, wanted, given.model)
+        missing = sorted(tile_name(corner, given.model) for corner in wanted - {cell.corner for cell in found})
         if not found:
             raise DataIncomplete(
-                "no source has a cell of the elevation model",
+                f"no source has a cell of the elevation model {given.model}",
                 where=f"{', '.join(source.name for source in sources)} (recipe: sources.elevation)",
                 found="no item",
                 wanted=", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else ""),
-                remedy="correct the region or the source; `frostmap plan` shows what is found",
+                remedy="correct the region, the source or its model; `frostmap plan` shows what is found",
             )
         return ElevationCells(tuple(found), tuple(missing))
+
+    @property
+    def elevation_margin(self) -> float:
+        """How far around the region's pixels elevation is needed [°]."""
+        box = self.geobox.boundingbox
+        south, north = transform_bounds(str(self.geobox.crs), "EPSG:4326", *box, densify_pts=21)[1::2]
+        narrowest = np.cos(np.radians(min(max(abs(south), abs(north)), 80.0)))
+        return MARGIN + self.recipe.terrain.wetness_margin_km / (KM_PER_DEGREE * float(narrowest))
 
     def cell_identity(self, cell: ElevationTile) -> list[str]:
         """Return what tells a cell of the elevation model from another version of it, without reading it."""
@@ -305,7 +321,7 @@ class Work:
     def pixel_km(self) -> float:
         """Width of a pixel [km]; about, on a grid of degrees."""
         size = abs(self.geobox.affine.a)
-        return size * 111.2 if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
+        return size * KM_PER_DEGREE if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
 
 
 def sources_of(recipe: Recipe) -> dict[str, list[Source]]:

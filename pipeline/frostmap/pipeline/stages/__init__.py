@@ -7,6 +7,7 @@ from frostmap.pipeline.stages.change import CHANGE
 from frostmap.pipeline.stages.cloud_top import CLOUD_TOPS
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
+from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
 from frostmap.pipeline.stages.forcing import FORCING
 from frostmap.pipeline.stages.frozen_ground import FROZEN_GROUND
 from frostmap.pipeline.stages.gap_filling import GAP_FILLING
@@ -26,6 +27,7 @@ STAGES: tuple[Stage, ...] = (
     INGEST,
     VEGETATION,
     MASKS,
+    ELEVATION_CELLS,
     TERRAIN_MADE,
     OBSERVATIONS_KEPT,
     CLOUD_TOPS,
