@@ -1,5 +1,7 @@
 """Filled terrain is the lowest that drains, no water is lost, and simple surfaces are as wet as geometry says."""
 
+import heapq
+
 import numpy as np
 import pytest
 import rasterio
@@ -78,6 +80,29 @@ def test_filled_terrain_is_the_lowest_fixed_point(seed, missing, shape):
         for i, j in np.argwhere(~outlet):
             twin[i, j] = max(counts[i, j], min(twin[n] for n in neighbours(z, i, j)) + 1)
     np.testing.assert_array_equal(filled(z)[INNER], np.where(np.isnan(z), drainage.MISSING, twin))
+
+
+def test_terrain_of_many_cells_is_filled_as_by_a_plain_priority_queue():
+    rng = np.random.default_rng(5)
+    z = np.cumsum(np.cumsum(rng.normal(0, 1, (110, 120)), axis=0), axis=1) / 20 + rng.normal(0, 2, (110, 120))
+    z = np.rint(1000 * z).astype(int)
+    z[40:80, 30:90] = z[40:80, 30:90].min() - 1  # a lake
+    twin = {}
+    front = [(z[n], n) for n in np.ndindex(z.shape) if n[0] in (0, 109) or n[1] in (0, 119)]
+    heapq.heapify(front)
+    waiting = {n for _, n in front}
+    while front:
+        level, n = heapq.heappop(front)
+        twin[n] = level
+        for m in neighbours(np.zeros(z.shape), *n):
+            if m not in waiting:
+                waiting.add(m)
+                heapq.heappush(front, (max(z[m], level + 1), m))
+    full = levels_of(z / 1000)
+    raised = drainage.fill_depressions(full)
+    expected = np.array([twin[n] for n in np.ndindex(z.shape)]).reshape(z.shape)
+    np.testing.assert_array_equal(full[INNER], expected)
+    assert raised == ((expected > z).sum(), (expected - z).max())
 
 
 def test_a_pit_is_filled_to_its_lip_and_no_higher():

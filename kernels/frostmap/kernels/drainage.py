@@ -38,6 +38,7 @@ BYTES_PER_CELL = 14
 
 _DRY = 2**30  # added to the level of a cell that water has not reached while depressions are filled
 _WET = 2**29  # no level is above this, none of a dry cell below
+_DOUBTS = 2**12  # cells that may be lips, and are looked at again later
 _FD8, _D8, _DINF = range(3)
 _DONE, _BEYOND, _COUNT = 128, 64, 15  # bits beside the number of neighbours that a cell waits for, and that number's
 
@@ -134,6 +135,7 @@ def _fill(levels: Any) -> tuple[int, int]:
                 links += 1
                 break
     climbing = np.empty(1024, np.int32)
+    doubt = np.empty(_DOUBTS, np.int32)
     ring, first, waiting = np.empty(1024, np.int32), 0, 0
     cells, deepest = 0, 0
     now = lowest
@@ -165,24 +167,40 @@ def _fill(levels: Any) -> tuple[int, int]:
                     level[other] = raised
                 climbing[height] = other
                 height += 1
-        # Ground that rises from what drains, drains: it needs no queue.
-        while height > 0:
-            height -= 1
-            cell = climbing[height]
-            brim = level[cell] + 1
-            if height + 8 > climbing.size:
-                climbing = _twice(climbing)
+        # Ground that rises from what drains, drains: it needs no queue. Lower ground beside it that is dry makes it a
+        # lip only if it is still dry when the climb is done, or much of it: most is not.
+        doubtful, doubts = 0, 0
+        while height > 0 or doubts > 0:
+            if height > 0:
+                height -= 1
+                cell = climbing[height]
+                brim = level[cell] + 1
+                if height + 8 > climbing.size:
+                    climbing = _twice(climbing)
+                is_lip = False
+                for k in range(8):
+                    other = cell + around[k]
+                    dry = level[other]
+                    if dry > _WET:
+                        if dry - _DRY >= brim:
+                            level[other] = dry - _DRY
+                            climbing[height] = other
+                            height += 1
+                        else:
+                            is_lip = True
+                if is_lip:
+                    doubt[(doubtful + doubts) % doubt.size] = cell
+                    doubts += 1
+                if doubts == 0 or (height > 0 and doubts < doubt.size):
+                    continue
+            cell = doubt[doubtful]
+            doubtful = (doubtful + 1) % doubt.size
+            doubts -= 1
             is_lip = False
             for k in range(8):
-                other = cell + around[k]
-                dry = level[other]
-                if dry > _WET:
-                    if dry - _DRY >= brim:
-                        level[other] = dry - _DRY
-                        climbing[height] = other
-                        height += 1
-                    else:
-                        is_lip = True
+                if level[cell + around[k]] > _WET:
+                    is_lip = True
+                    break
             if not is_lip:
                 continue
             if level[cell] == raised:

@@ -331,23 +331,23 @@ def places(
         May lie outside of the block.
     """
     latitude, longitude = mosaic.latitudes(rows, parts), mosaic.longitudes(columns, parts)
+    inverse, shape = ~geobox.affine, (latitude.size, longitude.size)
     if geobox.crs == SINUSOIDAL_CRS:  # a fiftieth of the general way's cost
         phi = np.radians(latitude)
-        y = np.broadcast_to((SPHERE_RADIUS * phi)[:, None], (latitude.size, longitude.size))
-        x = (SPHERE_RADIUS * np.cos(phi))[:, None] * np.radians(longitude)
-    else:
-        transformer = Transformer.from_crs("EPSG:4326", str(geobox.crs), always_xy=True)
-        at = np.broadcast_arrays(longitude, latitude[:, None])
-        x, y = transformer.transform(at[0], at[1])
-    inverse = ~geobox.affine
-    column = inverse.a * x + inverse.b * y + (inverse.c - block.columns.start)
-    row = inverse.d * x + inverse.e * y + (inverse.f - block.rows.start)
+        row = inverse.e * SPHERE_RADIUS * phi + (inverse.f - block.rows.start)
+        column = (inverse.a * SPHERE_RADIUS * np.cos(phi))[:, None] * np.radians(longitude)
+        column += inverse.c - block.columns.start
+        return np.broadcast_to(_whole(row)[:, None], shape), _whole(column)
+    transformer = Transformer.from_crs("EPSG:4326", str(geobox.crs), always_xy=True)
+    x, y = transformer.transform(np.broadcast_to(longitude, shape), np.broadcast_to(latitude[:, None], shape))
+    off = ~(np.isfinite(x) & np.isfinite(y))
+    column = np.where(off, -1e9, inverse.a * x + inverse.b * y + (inverse.c - block.columns.start))
+    row = np.where(off, -1e9, inverse.d * x + inverse.e * y + (inverse.f - block.rows.start))
     return _whole(row), _whole(column)
 
 
 def _whole(places: Numbers) -> npt.NDArray[np.int32]:
-    with np.errstate(invalid="ignore"):
-        return np.floor(np.nan_to_num(np.clip(places, -1e9, 1e9), nan=-1e9)).astype(np.int32)
+    return np.floor(places, out=places).astype(np.int32)
 
 
 def _parts(mosaic: Mosaic, geobox: GeoBox) -> int:
