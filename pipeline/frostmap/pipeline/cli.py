@@ -47,6 +47,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+experiments = typer.Typer(
+    help="Try sampling designs and networks, and compare strategies.", no_args_is_help=True, rich_markup_mode="rich"
+)
+app.add_typer(experiments, name="experiment")
+
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a YAML file, such as init writes.")]
 WorkdirOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Work directory. Default: the recipe's name, then -work.")
@@ -530,6 +535,48 @@ def evaluate_chain(
                 report(Event("finished", name, TITLES[name], seconds=time.monotonic() - began))
         _replace(out, document(found))
         session.say(f"wrote {out}")
+
+
+# ---- experiment ---------------------------------------------------------------------------------------------------
+
+
+@experiments.command("table1")
+def sampling_designs(
+    workdir: WorkdirArgument,
+    design: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A sampling design; may be repeated. Default: the paper's four."),
+    ] = None,
+    size: Annotated[
+        list[int] | None, typer.Option(min=50, help="Samples; may be repeated. Default: 1000, 3000, 5000, 10,000.")
+    ] = None,
+    trees: Annotated[int, typer.Option(min=10, max=5000, help="Trees of a forest.")] = 500,
+    judges: Annotated[
+        int, typer.Option(min=100, help="Pixels that judge every design; a fifth of all at most.")
+    ] = 100_000,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of samples, folds and forests.")] = 123,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try sampling designs and sizes on a run: the paper's Table 1, and the same judged alike.
+
+    Run it again after an interruption: what was made stands.
+    """
+    with Session(as_json) as session:
+        from frostmap.pipeline.experiments.sampling_designs import DESIGNS, SIZES, Settings, known_designs
+        from frostmap.pipeline.experiments.table1 import run_table1
+
+        work = _open(workdir)
+        session.work_in(workdir)
+        designs = known_designs(design or DESIGNS)
+        settings = Settings(designs, tuple(size or SIZES), trees=trees, seed=seed, judges=judges)
+        with session.progress(1) as report:
+            found = run_table1(work, settings, scheduler=scheduler, report=report)
+        files = [str(path.resolve()) for path in found.files]
+        session.emit({"event": "done", "winner": found.verdict.winner, "best": found.verdict.best, "files": files})
+        session.say(f"winner   {found.verdict.winner}; smallest RMSE: {found.verdict.best}")
+        for path in files:
+            session.say(f"wrote    {path}")
 
 
 # ---- demo ---------------------------------------------------------------------------------------------------------

@@ -257,8 +257,13 @@ def _remove_strays(
     work.storage.delete(set(work.storage.list(f"{ledger.CHUNKS}/{group}/")) - recorded)
 
 
-def compute(client: Client, tasks: list[Delayed], progress: Callable[[int], None]) -> list[Any]:
-    """Return the results of tasks, in order; `progress` is told how many are done.
+def compute(
+    client: Client,
+    tasks: list[Delayed],
+    progress: Callable[[int], None],
+    keep: Callable[[Any], None] = lambda _result: None,
+) -> list[Any]:
+    """Return the results of tasks, in order; `progress` is told how many are done, `keep` is given each at once.
 
     Raises
     ------
@@ -276,6 +281,8 @@ def compute(client: Client, tasks: list[Delayed], progress: Callable[[int], None
                     raise _explained(future.exception())
             fetched = {future.key: future for future in batch if future.key not in results}
             results |= client.gather(fetched)
+            for key in fetched:
+                keep(results[key])
             for future in fetched.values():
                 future.release()  # it is here: were its worker lost, the scheduler would have it made again
             done += len(batch)

@@ -37,3 +37,17 @@ def latitudes(geobox: GeoBox) -> npt.NDArray[np.float32]:
         transformer = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True)
         _, y = transformer.transform(np.zeros(height), y)
     return np.asarray(y, dtype=np.float32).reshape(-1, 1)
+
+
+def on_plane(geobox: GeoBox, row: npt.ArrayLike, col: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], ...]:
+    """Return where pixels are, east and north on an equal-area plane around their middle [km].
+
+    Distances on the sinusoidal grid itself are wrong by up to a half: it is sheared.
+    """
+    a, b, c, d, e, f = tuple(geobox.affine)[:6]
+    right, down = np.asarray(col) + 0.5, np.asarray(row) + 0.5
+    x, y = a * right + b * down + c, d * right + e * down + f
+    longitude, latitude = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
+    plane = f"+proj=laea +lon_0={np.mean(longitude):.3f} +lat_0={np.mean(latitude):.3f} +units=km +datum=WGS84"
+    east, north = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(longitude, latitude)
+    return np.asarray(east, np.float64), np.asarray(north, np.float64)

@@ -102,12 +102,12 @@ def document(sections: Sequence[Section]) -> str:
     return "\n\n".join([INTRODUCTION, *summary, *(section.markdown() for section in sections)]) + "\n"
 
 
-def published(name: str) -> tuple[str, list[dict[str, str]]]:
-    """Return where published numbers are from, and their rows, of a table in this package.
+def published(name: str, package: str = "frostmap.pipeline.evaluation") -> tuple[str, list[dict[str, str]]]:
+    """Return where published numbers are from, and their rows, of a table in the folder `published` of a package.
 
     Its first lines, each after a #, say the source: authors, DOI, table and page.
     """
-    text = (importlib.resources.files("frostmap.pipeline.evaluation") / "published" / name).read_text(encoding="utf-8")
+    text = (importlib.resources.files(package) / "published" / name).read_text(encoding="utf-8")
     lines = text.splitlines()
     source = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
     return source, list(csv.DictReader(line for line in lines if not line.startswith("#")))
