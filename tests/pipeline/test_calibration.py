@@ -12,7 +12,6 @@ from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.predictors import NAMES
 from frostmap.pipeline.recipe import Calibration
 from frostmap.pipeline.stages.calibration import calibrate, make_clusters, read_surveys
-from frostmap.pipeline.stages.transfer import kmeans_sample, transfer
 
 GEOBOX = lattice(24)[25, 5]
 SHAPE = (24, 24)
@@ -106,25 +105,3 @@ def test_clusters_cover_every_pixel_with_predictors_and_no_other() -> None:
     assert (clusters[0] == 0).all()
     assert clusters[5, 5] == 0
     assert (clusters == 0).sum() == 24 + 1
-
-
-def test_sampled_pixels_are_real_unique_and_reproducible() -> None:
-    values = np.random.default_rng(2).normal(size=(3000, 10)).astype(np.float32)
-    chosen = kmeans_sample(values, 200, seed=9)
-    assert len(np.unique(chosen)) == len(chosen) > 150
-    np.testing.assert_array_equal(chosen, kmeans_sample(values, 200, seed=9))
-    np.testing.assert_array_equal(kmeans_sample(values[:50], 200, seed=9), np.arange(50))
-
-
-def test_the_forest_carries_e_to_the_other_epoch() -> None:
-    from frostmap.pipeline.recipe import Transfer
-
-    before, after, inside = covariates(1), covariates(2), np.ones(SHAPE, dtype=bool)
-    rule = 0.9 + 0.08 * np.tanh(before["sand"])
-    expected = 0.9 + 0.08 * np.tanh(after["sand"].to_numpy())
-    after["clay"][0, 0] = np.nan
-    result = transfer(before, rule.astype("f4"), after, inside, Transfer(samples=500, trees=60))
-    known = np.isfinite(result.e)
-    assert known.sum() == inside.size - 1
-    assert np.sqrt(np.mean((result.e[known] - expected[known]) ** 2)) < 0.035
-    assert result.importance.set_index("predictor")["importance"].idxmax() == "sand"

@@ -104,7 +104,10 @@ def test_areas_are_those_of_the_region(pristine: Finished) -> None:
 
 def test_maps_are_valid_cogs_with_units(pristine: Finished) -> None:
     paths = sorted((pristine.folder / "maps").glob("*.tif"))
-    assert len(paths) == 10
+    of_epoch = {"ddf", "ddt", "e", "e_sigma", "e_lower", "e_median", "e_upper", "dissimilarity", "applicable"}
+    of_map = {"frost_number", "frozen_ground", "permafrost_probability"}
+    wanted = {f"{name}_{year}" for name in of_epoch | of_map for year in (2010, 2020)}
+    assert {path.stem for path in paths} == wanted | {f"{name}_2010_calibrated" for name in of_map | {"e"}}
     for path in paths:
         valid, errors, _warnings = cog_validate(path)
         assert valid, errors
@@ -158,7 +161,7 @@ def test_a_changed_setting_makes_again_only_what_depends_on_it(archive: Path, fi
     reasons = {step.name: step.reason for step in plan(changed, finished.folder).steps if step.reason}
     assert reasons["calibration/training"] == "changed: settings"
     assert {name.split("/")[0] for name in reasons} == {
-        "calibration", "transfer", "frozen_ground", "validation", "change", "maps", "report",
+        "calibration", "forest", "transfer", "frozen_ground", "validation", "change", "maps", "report",
     }  # fmt: skip
 
 

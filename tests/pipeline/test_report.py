@@ -66,7 +66,15 @@ METRICS = {
         "n": 1234, "stations": 87, "r2": 0.91, "rmse_raw": 61.25, "bias_raw": 33.44, "rmse_cross_validated": 28.75,
         "bias_cross_validated": -0.33, "rmse_fitted": 27.5, "bias_fitted": 0.0,
     },
-    "transfer": {"samples": 5000, "rmse_out_of_bag": 0.0481, "r2_out_of_bag": 0.7483},
+    "transfer": {
+        "samples": 5000,
+        "random": {
+            "samples": 5000, "rmse": 0.0481, "mae": 0.0291, "r": 0.862, "variance_explained_percent": 74.83,
+            "coverage_percent": 91.5, "interval_width": 0.1502,
+        },
+        "blocks": {"samples": 5000, "rmse": 0.0633},
+    },
+    "uncertainty": {"target": {"compared_km2": 2_500_000.0, "not_applicable_km2": 50_000.0}},
     "truth": {
         "pixels": 9617, "class_kappa": 0.8123, "ddf_relative_rmse": 0.0712, "ddt_relative_rmse": 0.0534,
         "e_rmse": 0.0611,

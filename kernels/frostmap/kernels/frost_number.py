@@ -8,6 +8,7 @@ E < sqrt(DDF / DDT), that is TTOP < 0 with r_k = E².
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,74 @@ def frozen_ground(
         freezing, thawing, soil = freezing.reshape(flat), thawing.reshape(flat), soil.reshape(flat)
     ground: NDArray[np.uint8] = _frozen_ground(freezing, thawing, soil, float(non_frozen_below))
     return ground.reshape(shape)
+
+
+@njit(nogil=True)
+def _permafrost_probability(ddf: Any, ddt: Any, e: Any, e_error: Any, ddf_error: float, ddt_error: float) -> Any:
+    rows, columns = ddf.shape
+    probability = np.full((rows, columns), np.nan, dtype=np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            freezing, thawing = np.float64(ddf[i, j]), np.float64(ddt[i, j])
+            soil, error = np.float64(e[i, j]), np.float64(e_error[i, j])
+            if not (freezing >= 0.0 and thawing >= 0.0 and soil > 0.0 and error >= 0.0):  # also false for NaN
+                continue
+            if freezing == 0.0 or thawing == 0.0:
+                if freezing != thawing:
+                    probability[i, j] = 1.0 if thawing == 0.0 else 0.0
+                continue
+            z = math.log(freezing / thawing) - 2.0 * math.log(soil)
+            sigma = math.sqrt(ddf_error**2 + ddt_error**2 + (2.0 * error / soil) ** 2)
+            if sigma > 0.0:
+                probability[i, j] = 0.5 * math.erfc(-z / (sigma * math.sqrt(2.0)))
+            else:
+                probability[i, j] = 1.0 if z > 0.0 else 0.0
+    return probability
+
+
+def permafrost_probability(
+    ddf: NDArray[Any], ddt: NDArray[Any], e: ArrayLike, e_error: ArrayLike, ddf_error: float, ddt_error: float
+) -> NDArray[np.float32]:
+    r"""Return the probability that the ground is permafrost, from the errors of what decides it.
+
+    .. math:: P = \Phi(z / \sigma_z), \quad z = \ln DDF - \ln DDT - 2 \ln E, \quad
+              \sigma_z^2 = c_F^2 + c_T^2 + 4 (\sigma_E / E)^2
+
+    with the relative errors c of DDF and DDT, taken to be normal and independent.
+
+    Parameters
+    ----------
+    ddf, ddt : (y, x) float32 or any other shape
+        Freezing and thawing degree days, both positive sums [°C d].
+    e, e_error : broadcast with them
+        Soil parameter E and its standard error [1].
+    ddf_error, ddt_error : float
+        Relative standard errors of the sums [1].
+
+    Returns
+    -------
+    float32 array of the broadcast shape
+        P from 0 to 1; above 0.5 exactly where `frozen_ground` says permafrost, as far as float32 tells. 1 where
+        nothing thaws, 0 where nothing freezes. NaN where an input is NaN or negative or E is 0, and where both sums
+        are 0.
+
+    Examples
+    --------
+    A tenth of error in each sum, and 0.048 in E = 0.9: what lies within 18 % of the limit is undecided.
+
+    >>> limit = 0.81 * 1000.0
+    >>> ddf = np.array([[limit, limit * 1.18]])
+    >>> permafrost_probability(ddf, np.full((1, 2), 1000.0), 0.9, 0.048, 0.1, 0.1).round(2).tolist()
+    [[0.5, 0.8199999928474426]]
+    """
+    parts = [_floating(part) for part in (ddf, ddt, e, e_error)]
+    shape = np.broadcast_shapes(*(part.shape for part in parts))
+    flat = shape if len(shape) == 2 else (1, int(np.prod(shape)))
+    freezing, thawing, soil, error = (np.broadcast_to(part, shape).reshape(flat) for part in parts)
+    probability: NDArray[np.float32] = _permafrost_probability(
+        freezing, thawing, soil, error, float(ddf_error), float(ddt_error)
+    )
+    return probability.reshape(shape)
 
 
 def ttop(

@@ -36,6 +36,7 @@ from frostmap.pipeline.map_sheets import INK, NO_VALUE_COLOUR, MapSheet, map_she
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Epoch
 from frostmap.pipeline.stage import all_years
+from frostmap.pipeline.stages.frozen_ground import e_group
 from frostmap.pipeline.work import PRODUCTS, Work, days_in
 
 Numbers = npt.NDArray[Any]
@@ -275,18 +276,21 @@ def forcing_change(work: Work, sheet: MapSheet) -> Figure | None:
 
 def soil_parameter(work: Work, sheet: MapSheet) -> Figure | None:
     """Draw E of each epoch, and their difference."""
-    groups: dict[str, str] = {"training": "calibration/training", "target": "transfer/target"}
+    groups: dict[str, str] = {epoch: e_group(work.recipe, epoch) for epoch in work.recipe.epochs.named()}
     maps = {
         epoch: cube["e"].to_numpy().astype(np.float32)
-        for epoch in work.recipe.epochs.named()
-        if (cube := _group(work, groups[epoch], "e")) is not None
+        for epoch, group in groups.items()
+        if (cube := _group(work, group, "e")) is not None
     }
     if not maps:
         return None
     count = 3 if len(maps) == 2 else 1
     figure, panels = _map_figure(work, sheet, "Soil parameter E", count, bars=count - count // 2)
     norm = _robust(maps.values(), sheet)
-    how = {"training": "calibrated on the surveyed maps", "target": "predicted by the forest"}
+    how = {
+        epoch: "predicted by the forest" if group.startswith("transfer") else "calibrated on the surveyed maps"
+        for epoch, group in groups.items()
+    }
     for axes, (epoch, values) in zip(panels, maps.items(), strict=False):
         image = sheet.draw_values(axes, values, cmap="viridis", norm=norm)
         axes.set_title(f"{_epoch_title(work, epoch)}, {how[epoch]}")
@@ -681,8 +685,8 @@ def transition(work: Work, _sheet: MapSheet) -> Figure | None:
 
 # ---- truth of a simulation --------------------------------------------------------------------------------------
 
-TRUTH_GROUPS = {"ddf": ("forcing", "forcing"), "ddt": ("forcing", "forcing"), "e": ("calibration", "transfer")}
-"""Groups of the cube, for the training and the target epoch, that are compared with a band of the truth."""
+TRUTH_BANDS = ("ddf", "ddt", "e")
+"""What is compared with the truth."""
 
 
 def truth(work: Work, sheet: MapSheet) -> Figure | None:
@@ -690,10 +694,10 @@ def truth(work: Work, sheet: MapSheet) -> Figure | None:
     names = list(work.recipe.epochs.named())
     pairs = {
         (epoch, band): (_truth(work, epoch, band), cube[band].to_numpy())
-        for position, epoch in enumerate(names)
-        for band, groups in TRUTH_GROUPS.items()
+        for epoch in names
+        for band in TRUTH_BANDS
         if _truth_path(work, epoch) is not None
-        and (cube := _group(work, f"{groups[position]}/{epoch}", band)) is not None
+        and (cube := _group(work, e_group(work.recipe, epoch) if band == "e" else f"forcing/{epoch}", band)) is not None
     }
     if not pairs:
         return None
@@ -710,7 +714,7 @@ def truth(work: Work, sheet: MapSheet) -> Figure | None:
         for epoch in epochs
     }
     for row, epoch in zip(grid, epochs, strict=True):
-        for axes, band in zip(row, TRUTH_GROUPS, strict=True):
+        for axes, band in zip(row, TRUTH_BANDS, strict=True):
             if (epoch, band) not in pairs:
                 axes.set_axis_off()
                 continue

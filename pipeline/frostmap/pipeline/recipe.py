@@ -473,6 +473,13 @@ class FrozenGround(Section):
     """Freezing sums up to this are non-frozen ground [°C d]."""
     mask_fraction: Fraction = 0.5
     """A pixel with at least this much lake or glacier is masked; lake before glacier."""
+    training_e: Literal["forest", "calibrated"] = "forest"
+    """E of the training epoch's map, where there is a target epoch. forest: predicted as the target epoch's, so that
+    their difference is change and not method; calibrated: that of the soil clusters."""
+    ddf_error: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Relative standard error of a pixel's freezing sum. What weather stations say if left out; 0.1 without them."""
+    ddt_error: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """The same of its thawing sum."""
 
 
 class Store(Section):

@@ -34,9 +34,11 @@ from frostmap.pipeline.figures import (
     epoch_in_words,
     granule_states,
 )
+from frostmap.pipeline.forest_validation import SCHEMES
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import SKY_KINDS
 from frostmap.pipeline.stage import all_degree_years, all_years
+from frostmap.pipeline.stages.frozen_ground import CALIBRATED, maps_of
 from frostmap.pipeline.work import PRODUCTS, Work
 
 MOST_ROWS = 20
@@ -282,10 +284,12 @@ def method(work: Work) -> Section:
         f"of kappa. Where the surveys leave E undecided it is the value nearest to {calibration.prior:g}."
     )
     if recipe.epochs.target is not None:
+        titles = [epoch.title for epoch in recipe.epochs.named().values()]
+        predicted = in_words(titles if CALIBRATED in maps_of(recipe) else titles[1:])
         steps.append(
             f"A random forest of {recipe.transfer.trees} trees, grown on up to {recipe.transfer.samples:,} pixels of "
-            f"{recipe.epochs.training.title}, predicts E of {recipe.epochs.target.title} from terrain, vegetation, "
-            "snow, precipitation and soil texture."
+            f"{recipe.epochs.training.title}, predicts E of {predicted} from terrain, vegetation, snow, precipitation "
+            "and soil texture."
         )
     steps.append(
         "The frost number is F = √DDF / (√DDF + E √DDT). Ground is permafrost where F is above 0.5, non-frozen where "
@@ -537,16 +541,60 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             Table("E of each soil cluster", ("cluster", "E", "interval of indifference", "surveyed pixels"), rows)
         )
     score = numbers(work.metrics, "transfer")
-    if {"samples", "rmse_out_of_bag", "r2_out_of_bag"} <= score.keys():
+    if "samples" in score:
         sentences.append(
-            f"The forest, grown on {score['samples']:,.0f} pixels, predicts E of pixels that a tree did not see with "
-            f"an error of {score['rmse_out_of_bag']:.4f} (root mean square) and R² {decimal(score['r2_out_of_bag'])}. "
-            "E is itself made from clusters of the same predictors, so this says how well the forest learns the "
-            "clusters again, not how true E is."
+            f"The forest is grown on {score['samples']:,.0f} pixels. E is itself made from clusters of the same "
+            "predictors, so its scores say how well the forest learns the clusters again, not how true E is."
         )
+        sentences += applicability_sentences(work)
+        judged = {name: numbers(work.metrics, f"transfer.{name}") for name in SCHEMES}
+        parts.append(_cross_validation({name: scores for name, scores in judged.items() if scores}))
     elif work.recipe.epochs.target is None:
         absent.append("The run has one epoch: E is not carried to another.")
     return Section("soil", "Soil parameter E", sentences, parts, absent)
+
+
+LEFT_OUT = {
+    "random": "a fifth of the samples, at random",
+    "blocks": "blocks of 200 km",
+    "regions": "a region as a whole",
+}
+"""What cross-validation leaves out, in words."""
+
+
+def _cross_validation(judged: Mapping[str, Mapping[str, float]]) -> Table:
+    measures: dict[str, tuple[str, Callable[[float], str]]] = {
+        "rmse": ("RMSE of E", lambda value: f"{value:.4f}"),
+        "mae": ("MAE of E", lambda value: f"{value:.4f}"),
+        "r": ("r", decimal),
+        "variance_explained_percent": ("variance explained", lambda value: percent(value / 100)),
+        "coverage_percent": ("within the interval of 90 %", lambda value: percent(value / 100)),
+        "interval_width": ("mean width of the interval", lambda value: f"{value:.4f}"),
+    }
+    rows = [
+        (LEFT_OUT[scheme], *(write(scores[key]) if key in scores else "–" for key, (_, write) in measures.items()))
+        for scheme, scores in judged.items()
+    ]
+    header = ("left out", *(title for title, _ in measures.values()))
+    note = (
+        "Five forests, each grown without one fold, predict it; all folds together. Random folds have samples of the "
+        "same cluster close by on all sides; blocks and regions do not, as most of the map does not either."
+    )
+    return Table("The forest's E against the calibrated E of samples that were left out", header, rows, note)
+
+
+def applicability_sentences(work: Work) -> list[str]:
+    """Return where the forest is asked about what it was never tried on."""
+    sentences = []
+    for name, epoch in work.recipe.epochs.named().items():
+        found = numbers(work.metrics, f"uncertainty.{name}")
+        if found.get("compared_km2") and "not_applicable_km2" in found:
+            sentences.append(
+                f"In {epoch.title}, {percent(found['not_applicable_km2'] / found['compared_km2'])} of the ground is "
+                "more unlike the samples than any was unlike those of other blocks: how wrong E may be there is not "
+                "known."
+            )
+    return sentences
 
 
 def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
@@ -645,12 +693,34 @@ def change(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             f"{km2_in_words(moved['changed_km2'])} of the {km2_in_words(moved['compared_km2'])} that have a class in "
             f"both epochs changed it ({percent(moved['changed_km2'] / moved['compared_km2'])})."
         )
-    before, after = (epoch.title for epoch in epochs.values())
-    sentences.append(
-        f"Both maps come from the same chain, but their E does not: that of {before} is calibrated, that of {after} is "
-        "predicted by the forest. Part of the change can be the forest's error; the maps of E show where it differs."
-    )
+    sentences += _chain_sentences(work)
     return Section("change", "Change", sentences, parts, [])
+
+
+def _chain_sentences(work: Work) -> list[str]:
+    """Return whether both maps come from the same chain, and how much of the change another E would make."""
+    before, after = (epoch.title for epoch in work.recipe.epochs.named().values())
+    if CALIBRATED not in maps_of(work.recipe):
+        mixed_chain = (
+            f"The maps do not come from the same chain: E of {before} is calibrated, that of {after} is predicted by "
+            "the forest (frozen_ground.training_e). Part of the change is the forest's error; the maps of E show where "
+            "it differs."
+        )
+        return [mixed_chain]
+    one_chain = (
+        f"Both maps come from the same chain: the forest that was grown on the calibrated E of {before} predicts that "
+        "of both epochs from their own predictors."
+    )
+    sentences = [one_chain]
+    method, mixed = (numbers(work.metrics, f"change.{name}") for name in ("of_method", "from_calibrated"))
+    if method and mixed:
+        sentences.append(
+            f"The calibrated E itself makes another map of {before}: {km2_in_words(method['changed_km2'])} have "
+            f"another class there, for no reason but the method. Between that map and the one of {after}, "
+            f"{km2_in_words(mixed['permafrost_lost_km2'])} of permafrost would seem lost and "
+            f"{km2_in_words(mixed['permafrost_gained_km2'])} gained."
+        )
+    return sentences
 
 
 def truth(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:

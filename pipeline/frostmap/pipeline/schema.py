@@ -185,8 +185,26 @@ MASKS = (INSIDE, LAKES, GLACIERS)
 
 CLUSTER = Variable("cluster", SPATIAL, "int16", "1", "soil cluster, 0 none")
 SOIL_E = Variable("e", SPATIAL, "float32", "1", "soil parameter E")
+E_SIGMA = Variable("e_sigma", SPATIAL, "float32", "1", "standard error of E")
+E_LOWER = Variable("e_lower", SPATIAL, "float32", "1", "5 % quantile of E")
+E_MEDIAN = Variable("e_median", SPATIAL, "float32", "1", "median of E")
+E_UPPER = Variable("e_upper", SPATIAL, "float32", "1", "95 % quantile of E")
+E_QUANTILES = {0.05: E_LOWER, 0.5: E_MEDIAN, 0.95: E_UPPER}
+DISSIMILARITY = Variable(
+    "dissimilarity", SPATIAL, "float32", "1", "distance to the nearest training sample, of the samples' mean distance"
+)
+APPLICABLE = Variable(
+    "applicable",
+    SPATIAL,
+    "uint8",
+    "1",
+    "1 as like the training samples as these are to each other, 0 more unlike than was ever tried",
+    fill=255,
+)
+PREDICTED = (SOIL_E, E_SIGMA, *E_QUANTILES.values(), DISSIMILARITY, APPLICABLE)
 
 FROST_NUMBER = Variable("frost_number", SPATIAL, "float32", "1", "frost number F")
+PROBABILITY = Variable("permafrost_probability", SPATIAL, "float32", "1", "probability that the ground is permafrost")
 FROZEN_GROUND = Variable(
     "frozen_ground",
     SPATIAL,

@@ -9,6 +9,7 @@ from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
 from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
 from frostmap.pipeline.stages.forcing import FORCING
+from frostmap.pipeline.stages.forest import FOREST
 from frostmap.pipeline.stages.frozen_ground import FROZEN_GROUND
 from frostmap.pipeline.stages.gap_filling import GAP_FILLING
 from frostmap.pipeline.stages.ground_correction import GROUND_CORRECTION
@@ -39,6 +40,7 @@ STAGES: tuple[Stage, ...] = (
     GROUND_CORRECTION,
     FORCING,
     CALIBRATION,
+    FOREST,
     TRANSFER,
     FROZEN_GROUND,
     VALIDATION,

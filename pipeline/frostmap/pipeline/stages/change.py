@@ -12,15 +12,20 @@ from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.kernels.change import changed_area, transition_matrix
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Products, Stage
-from frostmap.pipeline.stages.frozen_ground import CLASS_KEYS
+from frostmap.pipeline.stages.frozen_ground import CALIBRATED, CLASS_KEYS, maps_of
 from frostmap.pipeline.work import Work
 
 
 def build(work: Work, _scope: str) -> Products:
-    """Return the transition table [km2], and how much changed."""
+    """Return the transition table [km2], how much changed, and how much of it another E of the epoch before makes."""
     before, after = work.open("frozen_ground/training"), work.open("frozen_ground/target")
     table = delayed(transitions)(before, after, work.geobox)
-    return Products(tables={"transition": table}, metrics={"change": delayed(summary)(table)})
+    metrics = {"change": delayed(summary)(table)}
+    if CALIBRATED in maps_of(work.recipe):
+        calibrated = work.open(f"frozen_ground/{CALIBRATED}")
+        metrics["change.of_method"] = delayed(summary)(delayed(transitions)(calibrated, before, work.geobox))
+        metrics["change.from_calibrated"] = delayed(summary)(delayed(transitions)(calibrated, after, work.geobox))
+    return Products(tables={"transition": table}, metrics=metrics)
 
 
 def transitions(before: xr.Dataset, after: xr.Dataset, geobox: GeoBox) -> pd.DataFrame:
@@ -60,5 +65,6 @@ CHANGE = Stage(
     "transitions between the epochs",
     build,
     scopes=_scopes,
-    inputs=lambda _recipe, _scope: ["frozen_ground/training", "frozen_ground/target"],
+    inputs=lambda recipe, _scope: [f"frozen_ground/{scope}" for scope in maps_of(recipe)],
+    version=2,
 )

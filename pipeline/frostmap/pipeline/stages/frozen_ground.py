@@ -1,4 +1,8 @@
-"""Frost number and frozen-ground classes of an epoch, masked by lakes and glaciers, and their areas."""
+"""Frost number, frozen-ground classes and probability of permafrost, masked by lakes and glaciers, and their areas.
+
+Beside the map of each epoch there is, where the training epoch's uses E of the forest, one of that epoch with the
+calibrated E itself: the group `frozen_ground/calibrated`.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,13 @@ from frostmap.kernels.frost_number import (
     SEASONALLY_FROZEN,
     frost_number,
     frozen_ground,
+    permafrost_probability,
 )
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.schema import FROST_NUMBER, SOIL_E
+from frostmap.pipeline.schema import APPLICABLE, CLUSTER, E_SIGMA, FROST_NUMBER, PROBABILITY, SOIL_E
 from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
 from frostmap.pipeline.stage import Products, Stage, all_epochs
+from frostmap.pipeline.stages.forest import cluster_errors
 from frostmap.pipeline.work import Work
 
 CLASS_KEYS = {
@@ -36,17 +42,43 @@ CLASS_KEYS = {
 """What tables and metrics call the classes."""
 
 
-def e_group(epoch: str) -> str:
-    """Return the group that holds E of an epoch."""
-    return "calibration/training" if epoch == "training" else "transfer/target"
+CALIBRATED = "calibrated"
+"""The map of the training epoch with the E that was calibrated."""
+UNDECIDED = (0.1, 0.9)
+"""Where the probability of permafrost lies between these, the map does not know."""
+USUAL_ERROR = 0.1
+"""Relative standard error of a pixel's sums where nothing else is known."""
 
 
-def build(work: Work, epoch: str) -> Products:
-    """Return the frost number and the classes."""
-    settings = work.recipe.frozen_ground
+def maps_of(recipe: Recipe) -> list[str]:
+    """Return the maps that are made: one an epoch, and that with the calibrated E where it is not the former."""
+    both = recipe.epochs.target is not None and recipe.frozen_ground.training_e == "forest"
+    return all_epochs(recipe) + ([CALIBRATED] if both else [])
+
+
+def epoch_of(scope: str) -> str:
+    """Return the epoch of a map.
+
+    >>> epoch_of("calibrated"), epoch_of("target")
+    ('training', 'target')
+    """
+    return "training" if scope == CALIBRATED else scope
+
+
+def e_group(recipe: Recipe, scope: str) -> str:
+    """Return the group that holds E of a map."""
+    predicted = scope == "target" or (scope == "training" and CALIBRATED in maps_of(recipe))
+    return f"transfer/{scope}" if predicted else "calibration/training"
+
+
+def build(work: Work, scope: str) -> Products:
+    """Return the frost number, the classes and the probability of permafrost."""
+    recipe, epoch = work.recipe, epoch_of(scope)
+    settings = recipe.frozen_ground
     chunks = {"y": work.chunk_pixels, "x": work.chunk_pixels}
     forcing, masks = work.open(f"forcing/{epoch}").chunk(chunks), work.open(f"masks/{epoch}").chunk(chunks)
-    e = work.open(e_group(epoch))[SOIL_E.name].chunk(chunks).data
+    soil = work.open(e_group(recipe, scope)).chunk(chunks)
+    e, e_error = soil[SOIL_E.name].data, e_errors(work, soil)
     ddf, ddt = forcing["ddf"].data, forcing["ddt"].data
     number = da.map_blocks(frost_number, ddf, ddt, e, dtype="float32", meta=np.empty((0, 0), "float32")).astype(
         "float32"
@@ -59,13 +91,84 @@ def build(work: Work, epoch: str) -> Products:
         dtype=np.uint8,
         meta=np.empty((0, 0), np.uint8),
     )  # fmt: skip
-    layers = {FROST_NUMBER.name: number, CLASSES.name: ground}
-    areas = delayed(class_areas)(ground, pixel_area_km2(work.geobox), work.inside)
+    ddf_error, ddt_error = sum_errors(work)
+    chance = da.map_blocks(
+        probability, ddf, ddt, e, e_error, ground,
+        ddf_error=ddf_error,
+        ddt_error=ddt_error,
+        dtype=np.float32,
+        meta=np.empty((0, 0), np.float32),
+    )  # fmt: skip
+    layers = {FROST_NUMBER.name: number, CLASSES.name: ground, PROBABILITY.name: chance}
+    area = pixel_area_km2(work.geobox)
+    areas = delayed(class_areas)(ground, area, work.inside)
+    like = soil[APPLICABLE.name].data if APPLICABLE.name in soil else None
+    doubt = delayed(doubtful_areas)(chance, like, area)
     return Products(
-        cube=xr.Dataset({v.name: (v.dims, layers[v.name], v.attrs) for v in (FROST_NUMBER, CLASSES)}),
-        tables={f"areas-{epoch}": delayed(_area_table)(areas, epoch)},
-        metrics={f"areas_km2.{epoch}": areas},
+        cube=xr.Dataset({v.name: (v.dims, layers[v.name], v.attrs) for v in WRITES}),
+        tables={f"areas-{scope}": delayed(_area_table)(areas, scope)},
+        metrics={
+            f"areas_km2.{scope}": areas,
+            f"uncertainty.{scope}": delayed(_with_errors)(doubt, ddf_error, ddt_error),
+        },
     )
+
+
+def e_errors(work: Work, soil: xr.Dataset) -> da.Array:
+    """Return the standard error of E: the forest's, or of a calibrated cluster that of its interval."""
+    if E_SIGMA.name in soil:
+        predicted: da.Array = soil[E_SIGMA.name].data
+        return predicted
+    errors = cluster_errors(work.table("clusters")).astype(np.float32)
+    calibrated: da.Array = da.map_blocks(errors.__getitem__, soil[CLUSTER.name].data, dtype=np.float32)
+    return calibrated
+
+
+def sum_errors(work: Work) -> tuple[float, float]:
+    """Return the relative standard errors of DDF and DDT: of the recipe, else what stations say, else the usual."""
+    settings = work.recipe.frozen_ground
+    known = work.metrics.get("ground_correction") if _has_stations(work.recipe) else None
+    told = known.get("relative_error", {}) if isinstance(known, dict) else {}
+    found = [
+        given if given is not None else told.get(name, USUAL_ERROR)
+        for name, given in (("ddf", settings.ddf_error), ("ddt", settings.ddt_error))
+    ]
+    return found[0], found[1]
+
+
+def probability(
+    ddf: npt.NDArray[np.float32],
+    ddt: npt.NDArray[np.float32],
+    e: npt.NDArray[np.float32],
+    e_error: npt.NDArray[np.float32],
+    ground: npt.NDArray[np.uint8],
+    *,
+    ddf_error: float,
+    ddt_error: float,
+) -> npt.NDArray[np.float32]:
+    """Return the probability of permafrost where the ground is neither lake nor glacier, NaN elsewhere."""
+    chance = permafrost_probability(ddf, ddt, e, e_error, ddf_error, ddt_error)
+    return np.where(np.isin(ground, (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN)), chance, np.float32(np.nan))
+
+
+def doubtful_areas(
+    chance: npt.NDArray[np.float32], applicable: npt.NDArray[np.uint8] | None, area: npt.NDArray[np.float64]
+) -> dict[str, float]:
+    """Return areas [km2] where permafrost is undecided, and expected in all; and where the forest was not tried."""
+    each = np.broadcast_to(area.reshape(chance.shape[0], -1), chance.shape)
+    undecided = (chance > UNDECIDED[0]) & (chance < UNDECIDED[1])
+    found = {
+        "compared_km2": float(each[np.isfinite(chance)].sum()),
+        "undecided_km2": float(each[undecided].sum()),
+        "expected_permafrost_km2": float(np.nansum(each * chance)),
+    }
+    if applicable is not None:
+        found["not_applicable_km2"] = float(each[np.isfinite(chance) & (applicable == 0)].sum())
+    return found
+
+
+def _with_errors(areas: dict[str, float], ddf_error: float, ddt_error: float) -> dict[str, float]:
+    return areas | {"ddf_error": ddf_error, "ddt_error": ddt_error}
 
 
 def classes(
@@ -95,20 +198,30 @@ def class_areas(
     return areas | {"unknown": float(each[inside & (ground == NO_CLASS)].sum())}
 
 
-def _area_table(areas: dict[str, float], epoch: str) -> pd.DataFrame:
-    return pd.DataFrame({"epoch": epoch, "class": list(areas), "km2": list(areas.values())})
+def _area_table(areas: dict[str, float], scope: str) -> pd.DataFrame:
+    return pd.DataFrame({"epoch": scope, "class": list(areas), "km2": list(areas.values())})
 
 
-def _inputs(_recipe: Recipe, epoch: str) -> list[str]:
-    return [f"forcing/{epoch}", f"masks/{epoch}", e_group(epoch)]
+def _has_stations(recipe: Recipe) -> bool:
+    return bool(recipe.sources.lst and recipe.sources.stations and recipe.ground_correction.changes_anything)
 
+
+def _inputs(recipe: Recipe, scope: str) -> list[str]:
+    epoch = epoch_of(scope)
+    told = recipe.frozen_ground.ddf_error is None or recipe.frozen_ground.ddt_error is None
+    stations = ["ground_correction"] if told and _has_stations(recipe) else []
+    return [f"forcing/{epoch}", f"masks/{epoch}", e_group(recipe, scope), *stations]
+
+
+WRITES = (FROST_NUMBER, CLASSES, PROBABILITY)
 
 FROZEN_GROUND = Stage(
     "frozen_ground",
-    "frost number and classes",
+    "frost number, classes and probability",
     build,
-    scopes=all_epochs,
+    scopes=maps_of,
     inputs=_inputs,
     sections=("frozen_ground",),
-    writes=(FROST_NUMBER, CLASSES),
+    writes=WRITES,
+    version=2,
 )

@@ -88,6 +88,7 @@ def correction(work: Work) -> Correction:
     thawing = thawing.assign(fitted=regression.fitted, cross_validated=regression.cross_validated)
     metrics = _score(thawing, "thawing")
     metrics["excluded"] = int((sites["excluded"] != "").sum())
+    metrics["relative_error"] = relative_errors(thawing, freezing)
     if settings.method == "per_interval":
         metrics["shrinkage"] = regression.shrinkage if np.isfinite(regression.shrinkage) else "pooled"
     metrics["warnings"] = unexpected_signs(regression.coefficients, np.unique(thawing["interval"].to_numpy()))
@@ -109,6 +110,26 @@ def correction(work: Work) -> Correction:
         tables["ground_correction_freezing"] = pd.DataFrame({"term": FREEZING_TERMS, "value": yearly.pooled})
         complaint = complaint or _complain(metrics["freezing"], settings, "freezing")
     return Correction(tables, metrics, complaint)
+
+
+def relative_errors(thawing: pd.DataFrame, freezing: pd.DataFrame) -> dict[str, float]:
+    """Return the relative standard error of an epoch's thawing and freezing sum (ddt, ddf), as stations see it.
+
+    The scatter over stations of the logarithm of what the pixel's sum is to the station's, all years together: thawing
+    as predicted for stations that were left out, freezing as it is. What all stations have in common is left out: E
+    takes it up. Empty where there are fewer than five stations.
+    """
+    found = {}
+    for name, rows, mine, theirs in (
+        ("ddt", thawing, "cross_validated", "thawing_ground"),
+        ("ddf", freezing, "freezing_lst", "freezing_ground"),
+    ):
+        sums = rows.groupby("code")[[mine, theirs]].sum()
+        sums = sums[(sums > 0).all(axis=1)]
+        if len(sums) >= 5:
+            ratio = np.log(sums[mine].to_numpy() / sums[theirs].to_numpy())
+            found[name] = float(np.std(ratio, ddof=1))
+    return found
 
 
 def thawing_regression(
@@ -454,5 +475,5 @@ GROUND_CORRECTION = Stage(
     inputs=_inputs,
     sources=_sources,
     sections=("ground_correction", "degree_days"),
-    version=2,
+    version=3,
 )

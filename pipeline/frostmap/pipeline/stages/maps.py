@@ -12,21 +12,21 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.schema import DDF, DDT, FROST_NUMBER, SOIL_E, Variable
-from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
-from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.stages.frozen_ground import e_group
+from frostmap.pipeline.schema import DDF, DDT, PREDICTED, SOIL_E, Variable
+from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.stages.frozen_ground import WRITES as FROZEN_GROUND_WRITES
+from frostmap.pipeline.stages.frozen_ground import e_group, epoch_of, maps_of
 from frostmap.pipeline.work import Work
 
 
-def build(work: Work, epoch: str) -> Products:
-    """Write the epoch's forcing, E, frost number and classes to maps/."""
-    groups = {
-        f"forcing/{epoch}": (DDF, DDT),
-        e_group(epoch): (SOIL_E,),
-        f"frozen_ground/{epoch}": (FROST_NUMBER, CLASSES),
+def build(work: Work, scope: str) -> Products:
+    """Write the epoch's forcing, E and what is not known of it, frost number, classes and probability to maps/."""
+    recipe, epoch = work.recipe, epoch_of(scope)
+    groups: dict[str, tuple[Variable, ...]] = {
+        f"forcing/{epoch}": (DDF, DDT) if scope == epoch else (),
+        e_group(recipe, scope): PREDICTED if e_group(recipe, scope).startswith("transfer") else (SOIL_E,),
+        f"frozen_ground/{scope}": FROZEN_GROUND_WRITES,
     }
-    recipe = work.recipe
     title = recipe.epochs.named()[epoch].title
     tags = {
         "epoch": title,
@@ -34,6 +34,8 @@ def build(work: Work, epoch: str) -> Products:
         "recipe": f"{recipe.name} {recipe.digest()}",
         "data": "simulated" if recipe.simulated else "observed",
     }
+    if scope != epoch:
+        title, tags = f"{title}_{scope}", tags | {"e": scope}
     write = delayed(write_map)
     paths = [
         write(work.open(group), variable, work.geobox, work.folder / "maps" / f"{variable.name}_{title}.tif", tags)
@@ -60,8 +62,10 @@ def write_map(cube: xr.Dataset, variable: Variable, geobox: GeoBox, path: Path, 
     return path
 
 
-def _inputs(_recipe: Recipe, epoch: str) -> list[str]:
-    return [f"forcing/{epoch}", e_group(epoch), f"frozen_ground/{epoch}"]
+def _inputs(recipe: Recipe, scope: str) -> list[str]:
+    return [f"forcing/{epoch_of(scope)}", e_group(recipe, scope), f"frozen_ground/{scope}"]
 
 
-MAPS = Stage("maps", "GeoTIFFs", build, scopes=all_epochs, inputs=_inputs, sections=("name",), depends_on_epochs=True)
+MAPS = Stage(
+    "maps", "GeoTIFFs", build, scopes=maps_of, inputs=_inputs, sections=("name",), depends_on_epochs=True, version=2
+)

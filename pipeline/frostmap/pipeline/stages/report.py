@@ -9,6 +9,7 @@ from dask.delayed import delayed
 from frostmap.pipeline import provenance
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
+from frostmap.pipeline.stages.frozen_ground import maps_of
 from frostmap.pipeline.work import Work
 
 
@@ -37,12 +38,14 @@ def publish(recipe: Recipe, folder: Path, drawn: list[Path | None]) -> list[Path
 
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
-    steps = [f"{stage}/{epoch}" for stage in ("frozen_ground", "forcing") for epoch in all_epochs(recipe)]
+    steps = [f"frozen_ground/{scope}" for scope in maps_of(recipe)]
+    steps += [f"forcing/{epoch}" for epoch in all_epochs(recipe)]
     lst = recipe.sources.lst
     accounts = {"ingest": lst, "vegetation": recipe.sources.ndvi, "observations": lst, "gap_filling": lst}
     steps += [f"{stage}/{year}" for stage, source in accounts.items() if source for year in all_years(recipe)]
     optional = {
-        "validation": recipe.sources.boreholes or recipe.sources.truth,
+        "validation": recipe.sources.boreholes or recipe.sources.truth or recipe.epochs.target,
+        "forest": recipe.epochs.target,
         "change": recipe.epochs.target,
         "ground_correction": lst and recipe.ground_correction.changes_anything,
     }

@@ -1,127 +1,95 @@
-"""E from the training epoch to the target epoch: a random forest on the predictors."""
+"""E of both epochs as the forest predicts it from their predictors, how sure it is, and where it was never tried."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from dask.delayed import delayed
-from scipy.spatial import cKDTree
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.preprocessing import StandardScaler
 
+from frostmap.kernels.forest import predict_distribution, z_order
 from frostmap.pipeline import predictors
-from frostmap.pipeline.errors import UserError
-from frostmap.pipeline.recipe import Recipe, Transfer
-from frostmap.pipeline.schema import SOIL_E
-from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.blocks import Block, map_windows
+from frostmap.pipeline.forests import load_once
+from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.schema import APPLICABLE, DISSIMILARITY, E_QUANTILES, E_SIGMA, PREDICTED, SOIL_E
+from frostmap.pipeline.stage import Noted, Products, Stage, all_epochs
+from frostmap.pipeline.stages.forest import FOLDER
 from frostmap.pipeline.work import Work
 
-MOST_FIT = 500_000
-"""Pixels that the sampler's k-means looks at."""
+MEMORY_PER_PIXEL = 700
+"""Peak memory of a window [bytes a pixel]: its predictors, sums and results, and a cell's histogram."""
+MEMORY_OF_FOREST = 200 << 20
+"""Of a forest of 500 trees and 5000 samples, with what it is made ready as [bytes]."""
 
 
-def build(work: Work, _epoch: str) -> Products:
-    """Return E of the target epoch, and what the forest says of itself."""
-    result = delayed(transfer)(
-        work.open("covariates/training"),
-        work.open("calibration/training")["e"],
-        work.open("covariates/target"),
-        work.inside,
-        work.recipe.transfer,
+def build(work: Work, epoch: str) -> Products:
+    """Return E of an epoch with its error, quantiles and applicability, a task a chunk."""
+    covariates = work.open(f"covariates/{epoch}")[list(predictors.NAMES)]
+    region = xr.Dataset({"inside": (("y", "x"), work.inside)})
+    made = map_windows(
+        partial(predict_window, folder=work.folder / FOLDER),
+        [covariates, region],
+        PREDICTED,
+        {},
+        block=work.chunk_pixels,
+        wanted=work.inside,
+        note=_count,
     )
-    e = da.from_delayed(result.e, work.shape, dtype=np.dtype(SOIL_E.dtype))
-    return Products(
-        cube=xr.Dataset({SOIL_E.name: (SOIL_E.dims, e, SOIL_E.attrs)}),
-        tables={"forest": result.importance},
-        metrics={"transfer": result.metrics},
-    )
+    return Products(cube=made.cube, tasks=made.tasks, noted=partial(_account, epoch=epoch))
 
 
-@dataclass(frozen=True)
-class Transferred:
-    """E of the target epoch."""
-
-    e: npt.NDArray[np.float32]
-    """(y, x), NaN where a predictor is missing."""
-    importance: pd.DataFrame
-    """predictor, importance (mean decrease in impurity)."""
-    metrics: dict[str, float | int]
-    """samples; out-of-bag rmse, r2."""
-
-
-def transfer(
-    training: xr.Dataset, e: xr.DataArray, target: xr.Dataset, inside: npt.NDArray[np.bool_], settings: Transfer
-) -> Transferred:
-    """Return E predicted from the target epoch's covariates by a forest grown on the training epoch's."""
-    before, known = predictors.matrix(training), e.values.ravel()
-    usable = np.flatnonzero(np.isfinite(before).all(axis=1) & np.isfinite(known) & inside.ravel())
-    if len(usable) < 50:
-        raise UserError(
-            "too few pixels to grow a forest on",
-            where="stage transfer",
-            found=f"{len(usable)} pixels with E and all predictors",
-            wanted="at least 50",
-            remedy="enlarge the region, or check that every covariate covers it",
-        )
-    sample = usable[kmeans_sample(before[usable], settings.samples, settings.seed)]
-    forest = RandomForestRegressor(  # R randomForest's defaults, as far as scikit-learn has them
-        n_estimators=settings.trees,
-        max_features=1 / 3,
-        min_samples_split=6,
-        bootstrap=True,
-        oob_score=True,
-        random_state=settings.seed,
-        n_jobs=1,
-    ).fit(before[sample], known[sample])
-    after = predictors.matrix(target)
-    there = np.isfinite(after).all(axis=1) & inside.ravel()
-    predicted = np.full(inside.size, np.nan, dtype=np.float32)
-    predicted[there] = forest.predict(after[there])
-    residual = forest.oob_prediction_ - known[sample]
-    return Transferred(
-        predicted.reshape(inside.shape),
-        pd.DataFrame({"predictor": predictors.NAMES, "importance": forest.feature_importances_}),
-        {
-            "samples": len(sample),
-            "rmse_out_of_bag": float(np.sqrt(np.mean(residual**2))),
-            "r2_out_of_bag": float(forest.oob_score_),
-        },
-    )
+def predict_window(covariates: xr.Dataset, region: xr.Dataset, *, folder: Path) -> Block:
+    """Return the forest's predictions for a window: missing outside the region, and where a predictor is missing."""
+    kept = load_once(folder, predictors.NAMES)
+    values = np.stack([covariates[name].values for name in predictors.NAMES])
+    rows, cols = np.nonzero(np.isfinite(values).all(axis=0) & region["inside"].values)
+    order = z_order(rows, cols)
+    rows, cols = rows[order], cols[order]
+    table = values[:, rows, cols]
+    found = predict_distribution(kept.forest, table, tuple(E_QUANTILES))
+    index = kept.space.dissimilarity(table)
+    layers = {SOIL_E: found.mean, E_SIGMA: found.deviation, DISSIMILARITY: index}
+    layers |= dict(zip(E_QUANTILES.values(), found.quantiles, strict=True))
+    layers[APPLICABLE] = (index <= np.float32(kept.space.threshold)).astype(np.uint8)
+    result: Block = {}
+    for variable in PREDICTED:
+        result[variable.name] = np.full(values.shape[1:], variable.fill_value, variable.dtype)
+        result[variable.name][rows, cols] = layers[variable]
+    return result
 
 
-def kmeans_sample(values: npt.NDArray[np.float32], n: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return indices of up to `n` rows spread over the predictors' space: the real row nearest each k-means centre.
+def _count(block: Block, *, wanted: npt.NDArray[np.bool_], at: object) -> dict[str, int]:  # noqa: ARG001 (of `map_windows`)
+    """Return how many pixels of a block are predicted, and how many of them are unlike the training samples."""
+    applicable = block[APPLICABLE.name][wanted]
+    return {"pixels": int((applicable != APPLICABLE.fill_value).sum()), "outside": int((applicable == 0).sum())}
 
-    Indices are unique and in rising order; all rows where there are no more than `n`.
-    """
-    if len(values) <= n:
-        return np.arange(len(values))
-    scaled = StandardScaler().fit_transform(values.astype(np.float64))
-    rng = np.random.default_rng(seed)
-    seen = scaled if len(scaled) <= MOST_FIT else scaled[rng.choice(len(scaled), MOST_FIT, replace=False)]
-    start = seen[rng.choice(len(seen), n, replace=False)]
-    model = MiniBatchKMeans(n, init=start, n_init=1, batch_size=max(4096, 2 * n), max_iter=20, random_state=seed)
-    centres = model.fit(seen).cluster_centers_
-    _, nearest = cKDTree(scaled).query(centres)
-    return np.unique(nearest)
+
+def _account(notes: Sequence[Any], *, epoch: str) -> Noted:
+    counts = {name: sum(note[name] for note in notes) for name in ("pixels", "outside")}
+    return Noted({f"applicability-{epoch}": pd.DataFrame([{"epoch": epoch} | counts])})
 
 
 def _scopes(recipe: Recipe) -> list[str]:
-    return ["target"] if recipe.epochs.target else []
+    return all_epochs(recipe) if recipe.epochs.target else []
+
+
+def _memory(work: Work, _epoch: str) -> int:
+    return MEMORY_OF_FOREST + MEMORY_PER_PIXEL * work.chunk_pixels**2
 
 
 TRANSFER = Stage(
     "transfer",
-    "E of the target epoch",
+    "E predicted by the forest",
     build,
     scopes=_scopes,
-    inputs=lambda _recipe, _epoch: ["covariates/training", "covariates/target", "calibration/training"],
-    sections=("transfer",),
-    writes=(SOIL_E,),
+    inputs=lambda _recipe, epoch: ["forest", f"covariates/{epoch}"],
+    writes=PREDICTED,
+    memory=_memory,
+    version=2,
 )

@@ -1,4 +1,4 @@
-"""How far to trust the map: boreholes, and the truth where everything is simulated."""
+"""How far to trust the maps: boreholes, surveys, and the truth where everything is simulated."""
 
 from __future__ import annotations
 
@@ -19,38 +19,96 @@ from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.sites import pixels_of
 from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.stages.calibration import agreement
-from frostmap.pipeline.stages.frozen_ground import e_group
+from frostmap.pipeline.stages.calibration import agreement, read_surveys
+from frostmap.pipeline.stages.frozen_ground import CALIBRATED, e_group, epoch_of, maps_of
 from frostmap.pipeline.work import Work
 
 REACH = 2
 """A borehole on a lake or glacier pixel takes the nearest frozen-ground pixel within this many pixels, flagged."""
 GROUND = (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN)
+BINS = 10
+"""Of the reliability curve: ranges of probability that are compared with how often permafrost is there."""
+NORMAL_90 = 1.645
+"""Standard errors on either side of a normal distribution's mean that hold 90 % of it."""
 
 
 def build(work: Work, _scope: str) -> Products:
-    """Return the confusion table of the last epoch's map, and errors against the truth of each epoch."""
+    """Return the confusion table of the last epoch's map, agreement with surveys, and errors against the truth.
+
+    Boreholes judge the map of the last epoch, surveys those of the training epoch, the truth all.
+    """
     recipe, sources = work.recipe, work.recipe.sources
-    epochs: list[str] = list(recipe.epochs.named())
+    last = list(recipe.epochs.named())[-1]
     tables, metrics = {}, {}
     if sources.boreholes is not None:
-        ground = work.open(f"frozen_ground/{epochs[-1]}")
+        ground = work.open(f"frozen_ground/{last}")
         judged = delayed(at_boreholes)(recipe.path(sources.boreholes), work.geobox, ground)
         tables["boreholes"] = judged
         metrics["validation"] = delayed(scores)(judged)
+    if CALIBRATED in maps_of(recipe):
+        surveys = [(survey.name, recipe.path(survey.path)) for survey in sources.surveys]
+        surveyed = delayed(read_surveys)(surveys, work.geobox)
+        for scope in ("training", CALIBRATED):
+            maps = work.open(f"frozen_ground/{scope}")
+            metrics[f"surveys.{scope}"] = delayed(against_surveys)(surveyed, maps)
     if sources.truth is not None:
-        errors = {}
-        for epoch in epochs:
-            maps = [work.open(group) for group in (f"forcing/{epoch}", e_group(epoch), f"frozen_ground/{epoch}")]
+        errors, curves = {}, []
+        for scope in maps_of(recipe):
+            epoch = epoch_of(scope)
+            groups = (f"forcing/{epoch}", e_group(recipe, scope), f"frozen_ground/{scope}")
+            cubes = [work.open(group) for group in groups]
             path = recipe.path(getattr(sources.truth, epoch))
-            errors[epoch] = delayed(against_truth)(path, work.geobox, *maps)
-        metrics["truth"] = delayed(_headline)(errors, epochs[-1])
+            errors[scope] = delayed(against_truth)(path, work.geobox, *cubes)
+            curves.append(delayed(reliability)(path, work.geobox, cubes[-1], scope))
+        metrics["truth"] = delayed(_headline)(errors, last)
+        tables["reliability"] = delayed(pd.concat)(curves, ignore_index=True)
     return Products(tables=tables, metrics=metrics)
 
 
 def _headline(errors: dict[str, dict[str, float]], mapped: str) -> dict[str, object]:
-    """Return the mapped epoch's errors, with those of every epoch beneath."""
+    """Return the mapped epoch's errors, with those of every map beneath."""
     return {**errors[mapped], **errors}
+
+
+def against_surveys(surveyed: npt.NDArray[np.uint8], maps: xr.Dataset) -> dict[str, float | int]:
+    """Return the agreement of a map with the surveys that its E was calibrated on."""
+    ground = maps["frozen_ground"].values
+    both = (surveyed > 0) & np.isin(ground, GROUND)
+    return agreement(counts(surveyed[both] == PERMAFROST, ground[both] == PERMAFROST))
+
+
+def reliability(path: Path, geobox: GeoBox, maps: xr.Dataset, scope: str) -> pd.DataFrame:
+    """Return how often permafrost truly is where a map gives it a probability, in ranges of equal width.
+
+    Columns: map, lower, upper (of the range), pixels, probability (their mean), observed (share that is permafrost).
+    Where the truth is lake or glacier, it does not count.
+    """
+    real = on_grid(path, geobox, "sources.truth", how="nearest", band="frozen_ground")
+    chance = maps["permafrost_probability"].values
+    both = np.isfinite(chance) & np.isin(real, GROUND)
+    return reliability_curve(chance[both], real[both] == PERMAFROST).assign(map=scope)
+
+
+def reliability_curve(chance: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """Return lower, upper, pixels, probability and observed of equal ranges of probability; NaN where one is empty.
+
+    >>> curve = reliability_curve(np.float32([0.02, 0.04, 0.97]), np.array([False, True, True]))
+    >>> curve["observed"].iloc[[0, -1]].tolist()
+    [0.5, 1.0]
+    """
+    place = np.minimum((chance * BINS).astype(np.int64), BINS - 1)
+    pixels = np.bincount(place, minlength=BINS)
+    some = np.where(pixels > 0, pixels, np.nan)
+    edges = np.arange(BINS + 1) / BINS
+    return pd.DataFrame(
+        {
+            "lower": edges[:-1],
+            "upper": edges[1:],
+            "pixels": pixels,
+            "probability": np.bincount(place, chance, BINS) / some,
+            "observed": np.bincount(place, happened, BINS) / some,
+        }
+    )
 
 
 def at_boreholes(path: Path, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
@@ -136,25 +194,49 @@ def against_truth(
         "ddt_relative_rmse": rmse(forcing["ddt"].values, ddt) / float(ddt[both].mean()),
         "ddt_relative_bias": float(np.mean(forcing["ddt"].values[both] - ddt[both])) / float(ddt[both].mean()),
         "e_rmse": rmse(soil["e"].values, e),
+        **_probability_scores(maps["permafrost_probability"].values[both], real[both] == PERMAFROST),
+        **_coverage(soil, e, both),
     }
 
 
+def _probability_scores(chance: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Return the Brier score of a probability, and by how much it is off on average over the reliability curve."""
+    known = np.isfinite(chance)
+    curve = reliability_curve(chance[known], happened[known]).dropna()
+    off = np.average(np.abs(curve["probability"] - curve["observed"]), weights=curve["pixels"])
+    return {"brier": float(np.mean((chance[known] - happened[known]) ** 2)), "reliability_error": float(off)}
+
+
+def _coverage(soil: xr.Dataset, true: npt.NDArray[np.float32], both: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Return how often true E lies in the forest's interval of 90 %, and in one of its standard error."""
+    if "e_sigma" not in soil:
+        return {}
+    lower, upper, e, sigma = (soil[name].values[both] for name in ("e_lower", "e_upper", "e", "e_sigma"))
+    within = (true[both] >= lower) & (true[both] <= upper)
+    near = np.abs(true[both] - e) <= NORMAL_90 * sigma
+    return {"e_within_interval_percent": 100 * float(within.mean()), "e_within_error_percent": 100 * float(near.mean())}
+
+
 def _scopes(recipe: Recipe) -> list[str]:
-    return [""] if recipe.sources.boreholes or recipe.sources.truth else []
+    return [""] if recipe.sources.boreholes or recipe.sources.truth or CALIBRATED in maps_of(recipe) else []
 
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
-    return [
+    groups = [
         group
-        for epoch in all_epochs(recipe)
-        for group in (f"forcing/{epoch}", e_group(epoch), f"frozen_ground/{epoch}")
+        for scope in maps_of(recipe)
+        for group in (f"forcing/{epoch_of(scope)}", e_group(recipe, scope), f"frozen_ground/{scope}")
     ]
+    return list(dict.fromkeys(groups))
 
 
 def _sources(recipe: Recipe, _scope: str) -> list[Path]:
     sources = recipe.sources
     truth = [getattr(sources.truth, epoch) for epoch in all_epochs(recipe)] if sources.truth else []
-    return [recipe.path(path) for path in [*([sources.boreholes] if sources.boreholes else []), *truth]]
+    surveys = [survey.path for survey in sources.surveys] if CALIBRATED in maps_of(recipe) else []
+    return [recipe.path(path) for path in [*([sources.boreholes] if sources.boreholes else []), *truth, *surveys]]
 
 
-VALIDATION = Stage("validation", "boreholes and truth", build, scopes=_scopes, inputs=_inputs, sources=_sources)
+VALIDATION = Stage(
+    "validation", "boreholes, surveys and truth", build, scopes=_scopes, inputs=_inputs, sources=_sources, version=2
+)
