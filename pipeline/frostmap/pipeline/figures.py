@@ -336,6 +336,24 @@ def covariates(work: Work, sheet: MapSheet) -> Figure | None:
     return figure
 
 
+def masks(work: Work, sheet: MapSheet) -> Figure | None:
+    """Draw how much of each pixel is lake or glacier, in each epoch."""
+    shown = {
+        (epoch, variable): values
+        for variable in (schema.LAKES, schema.GLACIERS)
+        for epoch, values in _by_epoch(work, "masks", variable.name).items()
+        if np.any(values[sheet.inside] > 0)
+    }
+    if not shown:
+        return None
+    figure, panels = _map_figure(work, sheet, "Lakes and glaciers", len(shown), columns=min(2, len(shown)), bars=1)
+    for axes, ((epoch, variable), values) in zip(panels, shown.items(), strict=True):
+        image = sheet.draw_values(axes, values, cmap="Blues", norm=Normalize(0, 1))
+        axes.set_title(f"{variable.name.capitalize()}, {_label(work, epoch)}")
+    _colour_bar(figure, image, panels, "share of a pixel [1]")
+    return figure
+
+
 # ---- granules ---------------------------------------------------------------------------------------------------
 
 PRESENT, FROM_ANOTHER, BAD, OUTAGE, MISSING = range(5)
@@ -1206,6 +1224,14 @@ FIGURES: tuple[Drawing, ...] = (
         "Areas on the WGS 84 ellipsoid.",
         "Bar chart of the area of each class in {epochs}.",
         areas,
+    ),
+    Drawing(
+        "masks",
+        "Lakes and glaciers",
+        "areas",
+        "How much of each pixel is covered. Pixels with much of it are shown as lake or glacier, not as frozen ground.",
+        "Maps of the share of each pixel that is lake, and that is glacier, in {epochs}.",
+        masks,
     ),
     Drawing(
         "boreholes",

@@ -182,7 +182,8 @@ def _own_causes(work: Work, stage: Stage, scope: str) -> dict[str, str]:
     if stage.depends_on_epochs:
         causes["epochs"] = recipe.digest("epochs")
     for path in stage.sources(recipe, scope):
-        causes[f"file {path.name}"] = _identity(path)
+        name = f"file {path.name}"
+        causes[name if name not in causes else f"file {path}"] = _identity(path)
     if stage.granules is not None:
         causes["granules"] = ledger.digest([work.identity(granule) for granule in work.granules[stage.granules][scope]])
     return causes | stage.causes(work, scope)

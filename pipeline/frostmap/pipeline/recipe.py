@@ -46,6 +46,25 @@ class Section(BaseModel):
     )
 
 
+class PolygonLayer(Section):
+    """Some of the polygons in a file."""
+
+    path: Path
+    layer: str = ""
+    """Its layer, where it has several."""
+    where: str = ""
+    """Which of the features, as in SQL, such as `year = 2020`; all if left out."""
+
+
+_PATH, _LAYER, _CATALOGUE = "a path", "a layer", "a catalogue"
+"""What a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
+
+PathOrLayer = Annotated[
+    Annotated[Path, Tag(_PATH)] | Annotated[PolygonLayer, Tag(_LAYER)],
+    Discriminator(lambda given: _LAYER if isinstance(given, (dict, PolygonLayer)) else _PATH),
+]
+
+
 class Region(Section):
     """Where: MODIS tiles, a box, an outline, or the grid of an existing raster."""
 
@@ -53,8 +72,8 @@ class Region(Section):
     """MODIS tiles to map, such as [h25v05, h26v05]; found from the outline or box if left out."""
     bbox: tuple[float, float, float, float] | None = None
     """West, south, east, north [degrees]."""
-    outline: Path | None = None
-    """Polygons (GeoJSON, longitude and latitude); only pixels whose centre is inside are mapped."""
+    outline: PathOrLayer | None = None
+    """Polygons (GeoPackage, shapefile, GeoJSON); only pixels whose centre is inside are mapped."""
     grid_of: Path | None = None
     """A raster whose own grid is used; for runs that start from given freezing and thawing sums."""
     pixels_per_tile: Annotated[int, Field(ge=4, le=4800)] = 1200
@@ -146,16 +165,9 @@ class ElevationCatalogue(Catalogue):
         return self
 
 
-_PATH, _CATALOGUE = "a path", "a catalogue"
-"""Which of two things a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
-
-
-def _which(given: object) -> str:
-    return _CATALOGUE if isinstance(given, (dict, Catalogue)) else _PATH
-
-
 PathOrCells = Annotated[
-    Annotated[Path, Tag(_PATH)] | Annotated[ElevationCatalogue, Tag(_CATALOGUE)], Discriminator(_which)
+    Annotated[Path, Tag(_PATH)] | Annotated[ElevationCatalogue, Tag(_CATALOGUE)],
+    Discriminator(lambda given: _CATALOGUE if isinstance(given, (dict, Catalogue)) else _PATH),
 ]
 
 
@@ -164,6 +176,13 @@ class ByEpoch(Section):
 
     training: Path
     target: Path | None = None
+
+
+class CoverByEpoch(Section):
+    """What covers pixels, for each epoch: polygons, or a raster of shares of a pixel."""
+
+    training: PathOrLayer
+    target: PathOrLayer | None = None
 
 
 class Forcing(Section):
@@ -234,10 +253,10 @@ class Sources(Section):
     """Mean fractional snow cover [%]."""
     precipitation: ByEpoch | None = None
     """Mean annual precipitation [mm]."""
-    lakes: ByEpoch | None = None
-    """Lake fraction of a pixel."""
-    glaciers: ByEpoch | None = None
-    """Glacier fraction of a pixel."""
+    lakes: CoverByEpoch | None = None
+    """Lakes: polygons (GeoPackage, shapefile, GeoJSON), or a raster of the share of each of its cells, 0 to 1."""
+    glaciers: CoverByEpoch | None = None
+    """Glaciers, as lakes."""
     surveys: tuple[Survey, ...] = ()
     """Maps of surveyed regions, of the training epoch."""
     stations: Stations | None = None
@@ -684,7 +703,7 @@ def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -
     faults = error.errors(include_url=False)
     lines = []
     for fault in faults:
-        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _CATALOGUE)]
+        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _LAYER, _CATALOGUE)]
         unknown = fault["type"] == "extra_forbidden"  # whatever it holds, such as a password, is not repeated
         message = _unknown_key(keys) if unknown else fault["msg"] + _found(fault["input"])
         lines.append(f"{'.'.join(keys) or 'recipe'}, line {_line(root, keys)}: {message}")

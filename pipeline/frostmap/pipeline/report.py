@@ -626,7 +626,41 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         "Areas count whole pixels. They carry no interval: errors of neighbouring pixels go together. How often the "
         "map is wrong at a place is said under validation."
     )
-    return Section("areas", "Frost number and areas", [caution], [*parts, table], [])
+    return Section("areas", "Frost number and areas", [caution], [*parts, table, *_covers(work)], [])
+
+
+def _covers(work: Work) -> list[Table]:
+    """Return what lakes and glaciers cover, what is shown as such, and what was wrong with their sources."""
+    counts = {
+        "polygons": "polygons",
+        "empty": "without geometry",
+        "repaired": "repaired",
+        "overlap_km2": "counted once [km²]",
+        "no_value": "pixels without value",
+    }
+    found = []
+    for name, epoch in work.recipe.epochs.named().items():
+        if has_table(work, f"masks-{name}"):
+            tiles = work.table(f"masks-{name}").groupby("what")
+            of = tiles[["km2", *counts]].sum(min_count=1).assign(empty=tiles["empty"].max()).reset_index()
+            shown = numbers(work.metrics, f"areas_km2.{name}")
+            of["shown"] = [shown.get(what.removesuffix("s"), math.nan) for what in of["what"]]
+            found.append(of[of["km2"] > 0].assign(what=of["what"] + ", " + epoch.title))
+    if not found:
+        return []
+    table = pd.concat(found, ignore_index=True)
+    kept = ["km2", "shown", *(name for name in counts if table[name].notna().any())]
+    rows = [
+        (str(row["what"]), *("" if pd.isna(row[name]) else f"{row[name]:,.0f}" for name in kept))
+        for row in table.to_dict("records")
+    ]
+    titles = {"km2": "covered [km²]", "shown": "shown as such [km²]"} | counts
+    header = ("", *(titles[name] for name in kept))
+    note = (
+        "A polygon is counted in each tile that it touches. Those that cross themselves are repaired; what several "
+        "cover counts once; pixels where a raster has no value count as free."
+    )
+    return [Table("What lakes and glaciers cover", header, rows, note)] if rows else []
 
 
 def validation(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:

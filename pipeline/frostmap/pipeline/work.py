@@ -37,7 +37,8 @@ from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.downloads import Downloads
 from frostmap.pipeline.elevation_cells import MARGIN, square_degrees
 from frostmap.pipeline.errors import DataIncomplete, UserError
-from frostmap.pipeline.recipe import Catalogue, ElevationCatalogue, Recipe, YearKind
+from frostmap.pipeline.polygons import PolygonFile, open_polygons, outline
+from frostmap.pipeline.recipe import Catalogue, ElevationCatalogue, PolygonLayer, Recipe, YearKind
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.storage import Storage
 
@@ -207,7 +208,7 @@ class Work:
     def outline(self) -> BaseGeometry | None:
         """The region's outline in degrees, if the recipe has one."""
         given = self.recipe.region.outline
-        return None if given is None else _read_outline(self.recipe.path(given))
+        return None if given is None else outline(polygons_of(self.recipe, given, "region.outline"))
 
     @cached_property
     def tiles(self) -> tuple[str, ...]:
@@ -339,6 +340,13 @@ def sources_of(recipe: Recipe) -> dict[str, list[Source]]:
     return {kind: list(itertools.islice(opened, len(catalogues))) for kind, catalogues in given.items() if catalogues}
 
 
+def polygons_of(recipe: Recipe, given: Path | PolygonLayer, key: str) -> PolygonFile:
+    """Return the layer of polygons that a recipe names, after a look at it."""
+    if isinstance(given, PolygonLayer):
+        return open_polygons(recipe.path(given.path), key, given.layer, given.where)
+    return open_polygons(recipe.path(given), key)
+
+
 def _catalogues(recipe: Recipe, kind: str) -> list[Catalogue]:
     source = getattr(recipe.sources, kind)
     return source.in_turn() if isinstance(source, Catalogue) else []
@@ -400,19 +408,3 @@ def open_raster(path: Path, key: str) -> rasterio.DatasetReader:
 
 def _projected(shape: BaseGeometry, transformer: Transformer) -> BaseGeometry:
     return shapely.transform(shape, lambda points: np.column_stack(transformer.transform(points[:, 0], points[:, 1])))
-
-
-def _read_outline(path: Path) -> BaseGeometry:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        features = content["features"] if content.get("type") == "FeatureCollection" else [content]
-        shapes = [shapely.from_geojson(json.dumps(part.get("geometry", part))) for part in features]
-    except (OSError, ValueError, KeyError, AttributeError, shapely.errors.GEOSException) as error:
-        raise UserError(
-            "the region's outline cannot be read",
-            where=f"{path} (recipe: region.outline)",
-            found="no such file" if not path.exists() else error,
-            wanted="GeoJSON polygons in longitude and latitude",
-            remedy="correct the path, or export the outline as GeoJSON (EPSG:4326)",
-        ) from error
-    return shapely.union_all(shapes)
