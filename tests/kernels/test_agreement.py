@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from frostmap.kernels.agreement import BinaryCounts, class_kappa, counts, wilson_interval
+from frostmap.kernels.agreement import BinaryCounts, McNemar, class_kappa, counts, mcnemar, wilson_interval
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TABLE2 = pd.read_csv(REFERENCE / "chen_nan_table2.csv", comment="#", index_col="map")
@@ -154,3 +155,46 @@ def test_class_codes_are_not_taken_for_booleans():
         counts(np.array([True]), np.array([True, False]))
     with pytest.raises(ValueError, match="wanted one shape"):
         class_kappa(np.array([1]), np.array([1, 2]), [1, 2])
+
+
+@gentle
+@given(first=st.integers(0, 60), second=st.integers(0, 60))
+def test_mcnemar_tosses_coins(first, second):
+    found, turned = McNemar(first, second), McNemar(second, first)
+    assert (found.p, found.mid_p) == pytest.approx((turned.p, turned.mid_p))
+    assert 0 <= found.mid_p <= found.p <= 1
+    if first + second:
+        assert found.p == pytest.approx(stats.binomtest(first, first + second).pvalue)
+
+
+@gentle
+@given(sites=st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_mcnemar_counts_where_one_map_alone_is_right(sites):
+    seen, first, second = np.array(sites).T
+    alone = sum(s == a != b for s, a, b in sites), sum(s == b != a for s, a, b in sites)
+    assert mcnemar(seen, first, second) == McNemar(*alone)
+
+
+def test_mcnemar_in_print():
+    # Fagerland, Lydersen and Laake 2013, doi:10.1186/1471-2288-13-91, Tables 1 and 4: 1 and 7 discordant pairs.
+    found = McNemar(1, 7)
+    assert (round(found.p, 4), round(found.mid_p, 4)) == (0.0703, 0.0391)
+    assert McNemar(0, 0).p == McNemar(0, 0).mid_p == 1.0
+
+
+def test_intervals_of_accuracy_and_kappa_hold_the_truth_as_often_as_they_say():
+    """A map of which 84 % is right, checked 200 times at 109 places that were drawn at random."""
+    shares = np.array([0.68, 0.08, 0.08, 0.16])
+    pe = (shares[0] + shares[1]) * (shares[0] + shares[2]) + (shares[2] + shares[3]) * (shares[1] + shares[3])
+    accuracy = shares[0] + shares[3]
+    kappa = (accuracy - pe) / (1 - pe)
+    rng = np.random.default_rng(2)
+    held = np.zeros(2, int)
+    for _ in range(200):
+        table = BinaryCounts(*map(int, rng.multinomial(109, shares)))
+        for k, ((low, high), value) in enumerate(
+            ((table.accuracy_interval(), accuracy), (table.kappa_interval(), kappa))
+        ):
+            held[k] += low <= value <= high
+    assert (held >= 180).all()  # 95 % are 190; binomial(200, 0.95) is below 181 in 1 of 1000
+    assert (held <= 199).all()
