@@ -236,6 +236,9 @@ def test_a_file_that_cannot_be_meant_is_refused_with_a_remedy(fault: str, tmp_pa
     assert words in str(caught.value)
     assert "sources.lakes.training" in caught.value.where
     assert caught.value.remedy
+    if fault != "a line among them":  # a file does not say that of itself; all else is found before a run
+        with pytest.raises(UserError):
+            plan.plan(recipe_of(lakes=given), tmp_path)
 
 
 # ---- the stage -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,37 @@ def test_cells_of_any_model_give_what_was_simulated(
     assert abs(error.mean()) < 15
     assert np.corrcoef(cube["elevation"].values[work.inside], truth[work.inside])[0, 1] > 0.9
     assert all(np.isfinite(cube[name].values[work.inside]).all() for name in cube.data_vars if name != "spatial_ref")
+
+
+def test_nasadem_of_a_stac_catalogue_is_that_of_a_folder(client: Client, tmp_path: Path) -> None:
+    folder, corners = tmp_path / "cells", [(33, 91), (34, 91)]
+    folder.mkdir()
+    cells(folder, "nasadem", "tif", corners)
+    names = [tile_name(corner, "nasadem") for corner in corners]
+    links = [{"rel": "item", "href": f"./{name}.json"} for name in names]
+    (folder / "collection.json").write_text(json.dumps({"type": "Collection", "id": "nasadem", "links": links}))
+    for name, (south, west) in zip(names, corners, strict=True):
+        ring = [[west, south], [west + 1, south], [west + 1, south + 1], [west, south + 1], [west, south]]
+        document = {
+            "type": "Feature",
+            "stac_version": "1.0.0",
+            "id": name,
+            "collection": "nasadem",
+            "bbox": [west, south, west + 1, south + 1],
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"datetime": "2000-02-20T00:00:00Z"},
+            "links": [],
+            "assets": {"elevation": {"href": f"./{name}.tif"}},
+        }
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    found = {}
+    for kind in ("stac", "folder"):
+        source = {"kind": kind, "catalogue": str(folder), "model": "nasadem"}
+        region = {"bbox": [91.3, 33.8, 91.6, 34.2], "pixels_per_tile": 240}
+        recipe = recipe_of(source, region=region, terrain={"wetness_margin_km": 5})
+        found[kind] = run(recipe, tmp_path / kind, client=client).work.open("terrain").load()
+    assert np.isfinite(found["stac"]["wetness"]).any()
+    xr.testing.assert_identical(found["stac"], found["folder"])
 
 
 def test_a_cell_that_is_gone_when_it_is_to_be_read_is_no_hole(tmp_path: Path) -> None:
