@@ -22,7 +22,7 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, lattice, pixel_area_km2
-from frostmap.pipeline import plan
+from frostmap.pipeline import plan, report
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.polygons import coverage, open_polygons, outline, read_polygons
 from frostmap.pipeline.recipe import Recipe, parse_recipe
@@ -337,6 +337,11 @@ def test_an_interrupted_run_goes_on_and_a_table_says_what_was_read(lakes: str, c
     assert (found["polygons"], found["repaired"], found["empty"]) == (3, 0, 0)
     area = pixel_area_km2(work.geobox)[:, np.newaxis]
     assert found["km2"] == pytest.approx(float((whole["lakes"] * area).sum()), rel=1e-5)
+    told = report.covers(work)[0]
+    assert told.header == ("", "covered [km²]", "shown as such [km²]", *told.header[3:])
+    assert told.rows == [("lakes, 2010", f"{found['km2']:,.0f}", "", "3", "0", "0", "0")]
+    assert "repaired" in told.note
+    assert "raster" not in told.note
     work.storage.delete([sorted(work.storage.list(f"{CUBE}/masks/training/lakes/c/"))[-1]])
     events: list[Any] = []
     run(recipe, tmp_path, client=client, report=events.append)

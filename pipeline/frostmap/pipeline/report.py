@@ -626,10 +626,10 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         "Areas count whole pixels. They carry no interval: errors of neighbouring pixels go together. How often the "
         "map is wrong at a place is said under validation."
     )
-    return Section("areas", "Frost number and areas", [caution], [*parts, table, *_covers(work)], [])
+    return Section("areas", "Frost number and areas", [caution], [*parts, table, *covers(work)], [])
 
 
-def _covers(work: Work) -> list[Table]:
+def covers(work: Work) -> list[Table]:
     """Return what lakes and glaciers cover, what is shown as such, and what was wrong with their sources."""
     counts = {
         "polygons": "polygons",
@@ -656,10 +656,12 @@ def _covers(work: Work) -> list[Table]:
     ]
     titles = {"km2": "covered [km²]", "shown": "shown as such [km²]"} | counts
     header = ("", *(titles[name] for name in kept))
-    note = (
-        "A polygon is counted in each tile that it touches. Those that cross themselves are repaired; what several "
-        "cover counts once; pixels where a raster has no value count as free."
-    )
+    notes = {
+        "polygons": "A polygon is counted in each tile that it touches. Those that cross themselves are repaired; what "
+        "several cover counts once.",
+        "no_value": "Pixels where a raster has no value count as free.",
+    }
+    note = " ".join(text for name, text in notes.items() if name in kept)
     return [Table("What lakes and glaciers cover", header, rows, note)] if rows else []
 
 
