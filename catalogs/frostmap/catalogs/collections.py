@@ -36,23 +36,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Band(_Model):
-    """One layer of a product and how its numbers are coded: physical = stored * factor + offset.
-
-    Examples
-    --------
-    >>> load_collection("mod11a1").band("view_angle_day").offset
-    -65.0
-    """
+class Coding(_Model):
+    """How numbers are coded: physical = stored * factor + offset."""
 
     name: str
-    """What frostmap calls it, the same in all products."""
-
-    asset: str
-    """Its key among the assets of a STAC item."""
-
-    sds: str = ""
-    """Its scientific data set in an HDF granule; empty where the product has no HDF."""
+    """What frostmap calls the layer, the same in all products."""
 
     dtype: StoredType
     """Type of the stored numbers."""
@@ -102,6 +90,22 @@ class Band(_Model):
                 if not (limits.min <= number <= limits.max and number == int(number)):
                     raise ValueError(f"band {self.name!r}: {number:g} cannot be stored as {self.dtype}")
         return self
+
+
+class Band(Coding):
+    """One layer of a product of granules, and how its numbers are coded.
+
+    Examples
+    --------
+    >>> load_collection("mod11a1").band("view_angle_day").offset
+    -65.0
+    """
+
+    asset: str
+    """Its key among the assets of a STAC item."""
+
+    sds: str = ""
+    """Its scientific data set in an HDF granule; empty where the product has no HDF."""
 
 
 class Collection(_Model):
@@ -178,8 +182,8 @@ def known_collections() -> list[str]:
 
     Examples
     --------
-    >>> known_collections()
-    ['cop-dem-glo-90', 'mod06_l2', 'mod11a1', 'mod13a1', 'mod13a2', 'myd06_l2', 'myd11a1', 'nasadem', 'srtm-v4.1']
+    >>> [name for name in known_collections() if name.startswith("mod1")]
+    ['mod10a1', 'mod10a2', 'mod11a1', 'mod13a1', 'mod13a2']
     """
     return sorted(name.removesuffix(".yaml") for name in _definitions())
 
