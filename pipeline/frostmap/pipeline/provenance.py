@@ -21,9 +21,11 @@ SOFTWARE = (
     "numpy",
     "odc-geo",
     "pyhdf",
+    "pyogrio",
     "pystac",
     "rasterio",
     "scikit-learn",
+    "shapely",
     "xarray",
     "zarr",
 )
