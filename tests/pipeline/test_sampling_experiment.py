@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from typer.testing import CliRunner
 
 from frostmap.catalogs.grids import parse_tile
-from frostmap.pipeline import predictors
+from frostmap.pipeline import networks, predictors
 from frostmap.pipeline.cli import app
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.experiments import sampling_designs
@@ -299,6 +300,35 @@ def test_the_command_writes_table_and_figure(finished: Finished, client: Client)
     again = invoke("table1", finished.folder, *sizes, "--scheduler", client.scheduler.address)
     assert again.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+@pytest.mark.skipif(not networks.is_there(), reason="PyTorch (the extra `network`) is not installed")
+def test_networks_are_trained_on_a_run(finished: Finished, client: Client) -> None:
+    write_recipe(finished)
+    result = invoke("network", finished.folder, "--steps", 300, "--scheduler", client.scheduler.address)
+    assert result.exit_code == 0, result.output
+    folder = finished.folder / "experiments"
+    content = json.loads((folder / "network.json").read_text())
+    bounded, free = content["networks"]
+    assert bounded["plateau_check"]["share_physical"] == 1
+    assert bounded["like_calibrated"]["kappa"] > 0.8
+    assert {member["held_out"] for member in free["members"]} == {-1}
+    assert len(bounded["members"]) == len(finished.recipe.sources.surveys) or len(bounded["members"]) == 3
+    assert content["simulated"]
+    assert "Simulated data" in (folder / "network.md").read_text()
+    assert (folder / "network.png").read_bytes()[:4] == b"\x89PNG"
+    kept = networks.load(folder / "network" / "bounded", predictors.NAMES)
+    assert kept.network.members == len(bounded["members"])
+
+
+def test_without_torch_networks_are_refused_before_anything_is_computed(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_recipe(finished)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    result = invoke("network", finished.folder)
+    assert result.exit_code == 2
+    assert "frostmap[network]" in result.stderr
 
 
 def test_the_command_says_what_is_wrong(finished: Finished, client: Client) -> None:

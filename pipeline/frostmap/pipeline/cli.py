@@ -579,6 +579,115 @@ def sampling_designs(
             session.say(f"wrote    {path}")
 
 
+@experiments.command("forest")
+def forest_settings(
+    workdir: WorkdirArgument,
+    design: Annotated[str, typer.Option(metavar="NAME", help="Sampling design.")] = "kmeans",
+    samples: Annotated[int, typer.Option(min=50, help="Pixels that forests learn from.")] = 5000,
+    trees: Annotated[int, typer.Option(min=10, max=5000, help="Trees of a forest.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the sample, folds and forests.")] = 123,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try other ways to grow the forest than R's defaults, judged in blocks that it learnt nothing from.
+
+    Uses dask-ml where it is installed: pip install 'frostmap[dask-ml]'.
+    """
+    with Session(as_json) as session:
+        from frostmap.pipeline.experiments.forest_settings import Settings, run_forest
+        from frostmap.pipeline.experiments.sampling_designs import known_designs
+
+        work = _open(workdir)
+        session.work_in(workdir)
+        settings = Settings(known_designs([design])[0], samples, trees, seed)
+        with session.progress(1) as report:
+            found, written = run_forest(work, settings, scheduler=scheduler, report=report)
+        files, best = [str(path.resolve()) for path in written], found.table.to_dict("records")[0]
+        session.emit({"event": "done", "best": best, "engine": found.engine, "files": files})
+        session.say(
+            f"best     max_features {best['max_features']:.2f}, min_samples_split {best['min_samples_split']}: "
+            f"RMSE {best['rmse']:.5f}; computed by {found.engine}"
+        )
+        for path in files:
+            session.say(f"wrote    {path}")
+
+
+@experiments.command("network")
+def train_networks(
+    workdir: WorkdirArgument,
+    steps: Annotated[int, typer.Option(min=50, max=100_000, help="Of training, at most.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of weights and pixels.")] = 123,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train networks of E on a run's surveys, as the paper and bounded, and look at E all over the map.
+
+    Needs PyTorch: pip install 'frostmap[network]'.
+    """
+    with Session(as_json) as session:
+        from frostmap.pipeline import networks
+        from frostmap.pipeline.experiments.network import run_network, summary
+
+        work = _open(workdir)
+        session.work_in(workdir)
+        with session.progress(1) as report:
+            written = run_network(work, networks.Settings(steps=steps, seed=seed), scheduler=scheduler, report=report)
+        found = summary(written)
+        files = [str(path.resolve()) for path in written]
+        session.emit({"event": "done", "networks": found, "files": files})
+        for name, numbers in found.items():
+            session.say(
+                f"{name:<14} {100 * numbers['train_accuracy']:.1f} % of training pixels right; "
+                f"{100 * numbers['share_physical']:.1f} % of E within bounds; "
+                f"kappa with the calibrated map {numbers['kappa_with_calibrated']:.3f}"
+            )
+        for path in files:
+            session.say(f"wrote    {path}")
+
+
+@experiments.command("strategies")
+def compare_strategies(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where tables and figure go.")] = Path("strategies"),
+    pixels_per_tile: Annotated[
+        int, typer.Option(min=40, max=1200, help="Pixels along a tile's side; 1200 are 1 km.")
+    ] = 200,
+    samples: Annotated[int, typer.Option(min=50, help="Pixels that forests learn from.")] = 5000,
+    trees: Annotated[int, typer.Option(min=10, max=5000, help="Trees of a forest.")] = 500,
+    plateaus: Annotated[int, typer.Option(min=1, max=50, help="Plateaus that are simulated.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, max=2**31, help="Of the first plateau.")] = 2020,
+    scheduler: SchedulerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Simulate plateaus, and tell what forests, networks and simpler ways to E are worth on them. Needs no data."""
+    with Session(as_json) as session:
+        from frostmap.pipeline.experiments.strategies import Settings, compare, ranking, table, write
+        from frostmap.pipeline.recipe import parse_recipe
+        from frostmap.pipeline.recipes import bundled
+        from frostmap.pipeline.run import Event, connected
+
+        title = "strategies"
+        seeds = tuple(seed + i for i in range(plateaus))
+        settings = Settings(seeds, pixels_per_tile, samples=samples, trees=trees)
+        recipe = parse_recipe(bundled("demo"), Path("demo.yaml"))
+        began = time.monotonic()
+        with session.progress(1) as report, connected(recipe, None, scheduler, report) as client:
+            report(Event("started", title, "simulated plateaus"))
+            found = compare(settings, client, lambda n, of: report(Event("progress", title, "", "", n, of)))
+            report(Event("finished", title, "simulated plateaus", seconds=time.monotonic() - began))
+        files = [str(path.resolve()) for path in write(found, settings, out)]
+        best = ranking(table(found))
+        session.emit({"event": "done", "files": files, "ranking": best.to_dict("records")})
+        shown = Table(Column("strategy", no_wrap=True), box=box.SIMPLE)
+        for heading in ("RMSE of E", "in 2020", "kappa", "in 2020"):
+            shown.add_column(heading, justify="right")
+        for row in best.to_dict("records"):
+            names = ("training_rmse", "target_rmse", "training_kappa", "target_kappa")
+            shown.add_row(str(row["strategy"]), *(f"{row[name]:.3f}" for name in names))
+        session.say(shown)
+        for path in files:
+            session.say(f"wrote    {path}")
+
+
 # ---- demo ---------------------------------------------------------------------------------------------------------
 
 

@@ -39,7 +39,9 @@ def latitudes(geobox: GeoBox) -> npt.NDArray[np.float32]:
     return np.asarray(y, dtype=np.float32).reshape(-1, 1)
 
 
-def on_plane(geobox: GeoBox, row: npt.ArrayLike, col: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], ...]:
+def on_plane(
+    geobox: GeoBox, row: npt.ArrayLike, col: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return where pixels are, east and north on an equal-area plane around their middle [km].
 
     Distances on the sinusoidal grid itself are wrong by up to a half: it is sheared.
