@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -72,13 +73,16 @@ def test_the_distribution_is_that_of_the_samples_in_the_leaves(case, levels, see
     of_target = np.array([np.sqrt((errors[target == each] ** 2).mean()) for each in target])
     deviation = np.sqrt((weight * ((target - mean[:, None]) ** 2 + of_target**2)).sum(axis=1))
     np.testing.assert_allclose(found.deviation, deviation, rtol=1e-4, atol=1e-3 * np.ptp(target) + 1e-12)
-    order = np.argsort(target, kind="stable")
-    cumulative = np.cumsum(weight[:, order], axis=1)
+    z = scipy.stats.norm.ppf((np.arange(fr.POINTS) + 0.5) / fr.POINTS)
+    points = (target[:, None] + of_target[:, None] * z / z.std()).ravel()
+    order = np.argsort(points, kind="stable")
+    cumulative = np.cumsum(np.repeat(weight, fr.POINTS, axis=1)[:, order] / fr.POINTS, axis=1)
     for level, quantile in zip(levels, found.quantiles, strict=True):
-        # the smallest target up to which enough weight lies, as far as rounding lets one say which that is
-        low = target[order][(cumulative >= level - 1e-5).argmax(axis=1)]
-        enough = cumulative >= level + 1e-5
-        high = target[order][np.where(enough.any(axis=1), enough.argmax(axis=1), -1)]
+        # the smallest point up to which enough weight lies, as far as rounding lets one say which that is
+        tiny = 1e-12 * np.abs(points).max()
+        low = points[order][(cumulative >= level - 1e-4).argmax(axis=1)] - tiny
+        enough = cumulative >= level + 1e-4
+        high = points[order][np.where(enough.any(axis=1), enough.argmax(axis=1), -1)] + tiny
         assert (quantile >= np.float32(low)).all()
         assert (quantile <= np.float32(high)).all()
 
@@ -127,13 +131,21 @@ def test_more_pixels_than_are_taken_at_a_time_and_more_trees_than_are_walked_at_
 def test_a_forest_by_hand():
     # Two trees of the targets 1, 2, 4: one splits at 0 into {1, 1, 2} and {4}, the other does not split: {1, 2, 4, 4}.
     forest = hand_made()
-    found = fr.predict_distribution(forest, np.float32([[-1.0, 0.0, 5.0]]), [0.0, 0.5, 0.75, 1.0])
+    found = fr.predict_distribution(forest, np.float32([[-1.0, 0.0, 5.0]]), [0.0, 0.5, 0.7, 1.0])
     low, high = (4 / 3 + 11 / 4) / 2, (4 + 11 / 4) / 2
     np.testing.assert_allclose(found.mean, [low, low, high], rtol=1e-7)
-    # weights below the split: 1: (2/3 + 1/4) / 2 = 11/24, 2: (1/3 + 1/4) / 2 = 7/24, 4: 1/4; above: 1/8, 1/8, 3/4
-    assert found.quantiles.T.tolist() == [[1, 2, 2, 4], [1, 2, 2, 4], [1, 4, 4, 4]]
     variance = 11 / 24 * (1 - low) ** 2 + 7 / 24 * (2 - low) ** 2 + 1 / 4 * (4 - low) ** 2 + 7 / 24 * 0.5**2
     assert found.deviation[0] == pytest.approx(variance**0.5, rel=1e-6)
+    exact = fr.predict_distribution(
+        hand_made(errors=np.zeros(3)), np.float32([[-1.0, 0.0, 5.0]]), [0.0, 0.5, 0.75, 1.0]
+    )
+    # weights below the split: 1: (2/3 + 1/4) / 2 = 11/24, 2: (1/3 + 1/4) / 2 = 7/24, 4: 1/4; above: 1/8, 1/8, 3/4
+    assert exact.quantiles.T.tolist() == [[1, 2, 2, 4], [1, 2, 2, 4], [1, 4, 4, 4]]
+    # 0.5 and 0.7 lie 0.14 and 0.83 deep in the weight 7/24 of the target 2, that is in its third and fourteenth point
+    z = scipy.stats.norm.ppf((np.arange(16) + 0.5) / 16)
+    third, fourteenth = 2 + 0.5 * z[[2, 13]] / z.std()
+    assert found.quantiles[:, 0].tolist() == pytest.approx([1, third, fourteenth, 4], rel=1e-6)
+    assert found.quantiles[:, 2].tolist() == [1, 4, 4, 4]
 
 
 def hand_made(**changes):
@@ -173,7 +185,7 @@ def test_no_pixel_is_no_prediction():
     assert found.quantiles.shape == (3, 0)
 
 
-# ---- thresholds, keys, order ------------------------------------------------------------------------------------
+# ---- thresholds, keys ------------------------------------------------------------------------------------
 
 singles = st.floats(width=32, allow_nan=False)
 
@@ -193,16 +205,6 @@ def test_keys_are_in_the_order_of_the_numbers(pair):
     keys = fr.sortable(pair)
     assert (keys[0] < keys[1]) == (pair[0] < pair[1])
     assert (keys[0] == keys[1]) == (pair[0] == pair[1])
-
-
-@gentle
-@given(height=st.integers(1, 40), width=st.integers(1, 40))
-def test_the_order_of_pixels_has_each_once_and_keeps_squares_together(height, width):
-    rows, columns = np.divmod(np.arange(height * width), width)
-    order = fr.z_order(rows, columns)
-    assert sorted(order) == list(range(height * width))
-    square = (rows // 8 * 100 + columns // 8)[order]
-    assert (np.diff(square) != 0).sum() == len(np.unique(square)) - 1
 
 
 # ---- what is no forest ------------------------------------------------------------------------------------------

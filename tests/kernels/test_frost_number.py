@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -174,3 +175,55 @@ def test_soil_layers_reach_down_to_2296_mm():
 
 def test_every_class_has_a_name():
     assert list(fn.CLASS_NAMES) == [1, 2, 3, 4, 5, 255]
+
+
+# ---- probability ------------------------------------------------------------------------------------------------
+
+share = hnp.arrays(np.float32, SHAPE, elements=st.floats(0, 0.25, width=32))
+
+
+@gentle
+@given(ddf=degree_days, ddt=degree_days, e=soil, e_error=share, errors=st.tuples(st.floats(0, 0.3), st.floats(0, 0.3)))
+def test_probabilities_are_those_of_the_plain_twin_and_above_one_half_where_permafrost_is(ddf, ddt, e, e_error, errors):
+    found = fn.permafrost_probability(ddf, ddt, e, e_error, *errors)
+    soil_e = np.broadcast_to(np.asarray(e, np.float64), found.shape)
+    f, t, s = (np.asarray(part, np.float64) for part in (ddf, ddt, e_error))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.log(f / t) - 2 * np.log(soil_e)
+        sigma = np.sqrt(errors[0] ** 2 + errors[1] ** 2 + 4 * (s / soil_e) ** 2)
+        expected = np.where(sigma > 0, scipy.stats.norm.cdf(z / sigma), z > 0)
+    expected = np.where(t == 0, 1.0, np.where(f == 0, 0.0, expected))
+    expected = np.where((f == 0) & (t == 0), np.nan, expected)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    ground = fn.frozen_ground(ddf, ddt, e, 0.0)
+    clear = np.isfinite(expected) & (np.abs(expected - 0.5) > 1e-6)
+    np.testing.assert_array_equal((found > 0.5)[clear], (ground == fn.PERMAFROST)[clear])
+
+
+def test_probabilities_are_how_often_permafrost_is_where_the_errors_are_drawn():
+    rng = np.random.default_rng(8)
+    ddf, ddt, e = 1100.0, 1200.0, 0.9
+    drawn = [ddf * np.exp(rng.normal(0, 0.1, 200_000)), ddt * np.exp(rng.normal(0, 0.12, 200_000))]
+    soils = e * np.exp(rng.normal(0, 0.04 / e, 200_000))
+    share_of = (fn.frozen_ground(*drawn, soils) == fn.PERMAFROST).mean()
+    assert fn.permafrost_probability(np.array([ddf]), np.array([ddt]), e, 0.04, 0.1, 0.12)[0] == pytest.approx(
+        share_of, abs=0.005
+    )
+
+
+@pytest.mark.parametrize(
+    ("ddf", "ddt", "e", "e_error"),
+    [
+        (np.nan, 1, 1, 0),
+        (1, np.nan, 1, 0),
+        (1, 1, np.nan, 0),
+        (1, 1, 1, np.nan),
+        (-1, 1, 1, 0),
+        (1, 1, 0, 0),
+        (1, 1, 1, -1),
+    ],
+)
+def test_what_is_missing_has_no_probability(ddf, ddt, e, e_error):
+    assert np.isnan(
+        fn.permafrost_probability(np.array([float(ddf)]), np.array([float(ddt)]), e, e_error, 0.1, 0.1)
+    ).all()

@@ -161,7 +161,7 @@ def test_a_changed_setting_makes_again_only_what_depends_on_it(archive: Path, fi
     reasons = {step.name: step.reason for step in plan(changed, finished.folder).steps if step.reason}
     assert reasons["calibration/training"] == "changed: settings"
     assert {name.split("/")[0] for name in reasons} == {
-        "calibration", "forest", "transfer", "frozen_ground", "validation", "change", "maps", "report",
+        "calibration", "e_spread", "forest", "transfer", "frozen_ground", "validation", "change", "maps", "report",
     }  # fmt: skip
 
 

@@ -30,7 +30,14 @@ from frostmap.pipeline.recipe import load_recipe
 from frostmap.pipeline.recipes import BUNDLED, bundled, with_values
 from frostmap.pipeline.run import Event
 
-STEPS = ("masks/training", "forcing/training", "calibration/training", "frozen_ground/training", "maps/training")
+STEPS = (
+    "masks/training",
+    "forcing/training",
+    "calibration/training",
+    "e_spread",
+    "frozen_ground/training",
+    "maps/training",
+)
 STEPS += ("report",)
 
 

@@ -16,7 +16,7 @@ from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.grids import pixel_area_km2, to_geographic, to_sinusoidal
 from frostmap.kernels.agreement import counts
-from frostmap.kernels.frost_number import CLASS_NAMES
+from frostmap.kernels.frost_number import CLASS_NAMES, permafrost_probability
 from frostmap.kernels.frost_number import frost_number as frost_number_of
 from frostmap.kernels.frost_number import frozen_ground as frozen_ground_of
 from frostmap.pipeline import cubes, figures, schema
@@ -85,15 +85,22 @@ def make_work(folder: Path, *, simulated: bool = True, pixels: int = 24, days: i
         write(
             work,
             f"frozen_ground/{epoch}",
-            {schema.FROZEN_GROUND: codes, schema.FROST_NUMBER: frost_number_of(ddf, ddt, drift).astype(np.float32)},
+            {
+                schema.FROZEN_GROUND: codes,
+                schema.FROST_NUMBER: frost_number_of(ddf, ddt, drift).astype(np.float32),
+                schema.PROBABILITY: permafrost_probability(ddf, ddt, drift, 0.05, 0.1, 0.1),
+            },
         )
         write(work, f"masks/{epoch}", {schema.INSIDE: inside, schema.LAKES: lakes, schema.GLACIERS: glaciers})
         predictors = {variable: np.float32(i + 1) * ridge for i, variable in enumerate(schema.PREDICTORS)}
         write(work, f"covariates/{epoch}", predictors | {schema.ELEVATION: height})
         seen = np.stack([730 * (0.5 + 0.2 * ridge - 0.05 * overpass) for overpass in range(4)])
         write(work, f"annual_cycle/{epoch}", {schema.CLEAR_OBSERVATIONS: seen.astype(np.int16)}, overpass=np.arange(4))
-        group, variables = ("transfer", {}) if epoch == "target" else ("calibration", {schema.CLUSTER: cluster})
-        write(work, f"{group}/{epoch}", variables | {schema.SOIL_E: drift})
+        unlike = (0.3 + 0.2 * ridge).astype(np.float32)
+        made = {schema.SOIL_E: drift, schema.E_SIGMA: np.abs(0.05 * ridge), schema.DISSIMILARITY: unlike}
+        write(work, f"transfer/{epoch}", made | {schema.APPLICABLE: unlike < 0.45})
+        if epoch == "training":
+            write(work, "calibration/training", {schema.CLUSTER: cluster, schema.SOIL_E: e})
         true = np.stack([ddf + 60 * ridge, ddt - 40 * ridge, drift + 0.01 * ridge, frozen_ground_of(ddf, ddt, e)])
         write_truth(folder / f"truth-{epoch}.tif", true.astype(np.float32), geobox)
     write_days(work, ridge, rng, days)
@@ -199,7 +206,18 @@ def write_tables(work, classes, area, longitude, latitude, rng):
     )
     predictors = [variable.name for variable in schema.PREDICTORS]
     weights = np.arange(1.0, 1 + len(predictors))
-    frames["forest"] = pd.DataFrame({"predictor": predictors, "importance": weights / weights.sum()})
+    shares = weights / weights.sum()
+    frames["forest"] = pd.DataFrame({"predictor": predictors, "importance": shares, "permutation": 2 * shares})
+    steps = np.linspace(0, 1, 9)
+    frames["partial_dependence"] = pd.concat(
+        pd.DataFrame({"predictor": name, "value": steps, "e": e, "lower": e - 0.02, "upper": e + 0.02})
+        for name, e in zip(predictors, 0.8 + 0.1 * shares[:, None] * steps, strict=True)
+    )
+    low = np.arange(10) / 10
+    frames["reliability"] = pd.concat(
+        pd.DataFrame({"map": name, "lower": low, "pixels": 50, "probability": low + 0.05, "observed": observed})
+        for name, observed in (("training", low), ("target", low + 0.02), ("calibrated", low**2))
+    )
     for year, share in ((2009, 0.45), (2010, 0.50), (2019, 0.55), (2020, 0.62)):
         observed_share = share + np.array([0.0, -0.02, 0.06, 0.05])
         frames[f"overpasses-{year}"] = pd.DataFrame(

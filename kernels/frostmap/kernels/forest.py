@@ -1,9 +1,10 @@
 """Prediction of a regression forest over the pixels of a map, with the distribution behind each prediction.
 
 Sixty-four pixels go down a tree together, as the bits of one number: a node compares all of them with its threshold at
-once, and what goes one way and what goes the other are two numbers again. Neighbouring pixels take much the same way,
-so that a node is looked at once where a pixel at a time would look at it up to sixty-four times: give pixels in the
-order of `z_order`. The trees of a group are walked at the same time, so that the processor need not wait for any.
+once, and what goes one way and what goes the other are two numbers again. Pixels that are alike take much the same way,
+so that a node is looked at once where a pixel at a time would look at it up to sixty-four times: they are first brought
+into an order in which like follows like (`pixel_order`). The trees of a group are walked at the same time, so that the
+processor need not wait for any.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from frostmap.kernels.pixel_bits import CELL, above, add_where
+from frostmap.kernels.pixel_order import order_of_alike, steps_of
 
 GROUP = 16
 """Trees that are walked at the same time."""
@@ -25,6 +28,9 @@ BLOCK = 64
 """Cells that a group of trees sees one after the other, while its nodes are in the processor's cache."""
 SLICE = 1 << 16
 """Pixels that are brought into order at a time: what is held beside the result does not grow with the map."""
+
+POINTS = 16
+"""Points that stand for a target with an error where quantiles are counted; a power of 2."""
 
 _HISTOGRAM = 1 << 18  # bytes of the blocks' histograms that are held at once, where targets are not too many
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -99,7 +105,11 @@ class _Prepared:
     centre: float
     whole: int  # what the weights of a leaf add up to
     squares: NDArray[np.float64]  # of the targets: distance from the centre, and error
+    points: NDArray[np.float64]  # rising: what the targets may be
+    of_target: NDArray[np.int32]  # whose points these are
+    shift: int  # of a target's weight, to that of each of its points
     depth: int
+    steps: NDArray[np.float32]  # of the predictors that nodes look at: see `pixel_order`
 
 
 @dataclass(frozen=True)
@@ -111,7 +121,7 @@ class Distribution:
     deviation: NDArray[np.float32]
     """(pixels,): standard deviation of the distribution behind it, errors of the targets included."""
     quantiles: NDArray[np.float32]
-    """(quantiles, pixels): of that distribution, errors of the targets left out."""
+    """(quantiles, pixels): of that distribution, errors of the targets included."""
 
 
 def sortable(values: ArrayLike) -> NDArray[np.int32]:
@@ -147,30 +157,6 @@ def not_above(thresholds: ArrayLike) -> NDArray[np.float32]:
     return np.where(near.astype(np.float64) > exact, np.nextafter(near, np.float32(-np.inf)), near)
 
 
-def z_order(rows: ArrayLike, columns: ArrayLike) -> NDArray[np.intp]:
-    """Return an order of pixels in which those that follow each other are near each other (Morton 1966).
-
-    Parameters
-    ----------
-    rows, columns : (pixels,) integers, 0 to 65535
-        Where each pixel is.
-
-    Examples
-    --------
-    >>> z_order([0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]).tolist()
-    [0, 1, 3, 4, 2, 5]
-    """
-    return np.argsort(_spread(rows) << np.uint64(1) | _spread(columns), kind="stable")
-
-
-def _spread(numbers: ArrayLike) -> NDArray[np.uint64]:
-    """Return numbers with a zero before each of their bits."""
-    bits = np.asarray(numbers).astype(np.uint64)
-    for shift, keep in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
-        bits = (bits | bits << np.uint64(shift)) & np.uint64(keep)
-    return bits
-
-
 def predict(forest: Forest, predictors: NDArray[Any]) -> NDArray[np.float32]:
     """Return the mean that a forest predicts.
 
@@ -179,8 +165,7 @@ def predict(forest: Forest, predictors: NDArray[Any]) -> NDArray[np.float32]:
     forest
         One without `faults`.
     predictors : (features, pixels)
-        Taken as float32, as scikit-learn does. Pixels that follow each other should be alike (`z_order`): the result
-        does not depend on it, the time does.
+        Taken as float32, as scikit-learn does.
 
     Returns
     -------
@@ -232,9 +217,10 @@ def predict_distribution(
               \hat\sigma^2 = \sum_k w_k \left[(y_k - \hat\mu)^2 + s_k^2\right], \quad
               \hat q_\alpha = \min\left\{y_k : \sum_{j \le k} w_j \ge \alpha\right\}
 
-    with the targets y in rising order and their standard errors s. Weights are added up as integers, too (of 2⁻²¹, with
-    500 trees). A forest of few targets, such as the E of soil clusters, costs little more than its mean; where each
-    sample has a target of its own, some five times that.
+    with the targets y in rising order and their standard errors s. Where these are not 0, each target stands for the
+    normal distribution about it, by 16 points of equal weight: quantiles are theirs. Weights are added up as integers,
+    too (of 2⁻²¹, with 500 trees). A forest of few targets, such as the E of soil clusters, costs little more than its
+    mean; where each sample has a target of its own, some five times that.
 
     References
     ----------
@@ -275,9 +261,11 @@ def _predict_slice(
     forest: Forest, table: NDArray[Any], quantiles: Sequence[float] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     ready, pixels, targets = forest._prepared, table.shape[1], len(forest.targets)
+    values = np.asarray(table, np.float32)
+    order = order_of_alike(values[: len(ready.steps)], ready.steps)
     cells = -(-pixels // CELL)
     keys = np.zeros((table.shape[0], cells * CELL), np.int32)
-    keys[:, :pixels] = sortable(table)
+    keys[:, :pixels] = sortable(values[:, order])
     levels = np.rint(np.asarray(() if quantiles is None else quantiles, np.float64) * forest.trees * ready.whole)
     sums = np.zeros((2, cells * CELL))
     ranks = np.zeros((len(levels), cells * CELL), np.int32)
@@ -286,6 +274,8 @@ def _predict_slice(
         ready.roots,
         ready.leaves,
         ready.squares if quantiles is not None else ready.squares[:0],
+        ready.of_target,
+        ready.shift,
         BLOCK if quantiles is None else min(BLOCK, max(1, _HISTOGRAM // (4 * CELL * targets))),
         min(GROUP, forest.trees) * CELL * (ready.depth + 1),
         keys.ravel(),
@@ -293,11 +283,12 @@ def _predict_slice(
         sums,
         ranks,
     )
-    missing = ~np.isfinite(table).all(axis=0)
-    mean = sums[0, :pixels] * ready.scale / forest.trees
-    variance = sums[1, :pixels] / (forest.trees * ready.whole) - mean**2
-    deviation = np.sqrt(np.maximum(variance, 0.0))
-    found = forest.targets[np.minimum(ranks[:, :pixels], targets - 1)]
+    missing = ~np.isfinite(values).all(axis=0)
+    mean, variance, rank = np.empty(pixels), np.empty(pixels), np.empty((len(levels), pixels), np.int32)
+    mean[order], variance[order], rank[:, order] = sums[0, :pixels], sums[1, :pixels], ranks[:, :pixels]
+    mean *= ready.scale / forest.trees
+    deviation = np.sqrt(np.maximum(variance / (forest.trees * ready.whole) - mean**2, 0.0))
+    found = ready.points[np.minimum(rank, len(ready.points) - 1)]
     for part in (mean, deviation, found):
         part[..., missing] = np.nan
     return ready.centre + mean, deviation, found
@@ -327,6 +318,7 @@ def _prepare(forest: Forest) -> _Prepared:
         located(forest.below),
         located(forest.above),
     ]
+    points, of_target = _points(forest.targets, forest.errors)
     return _Prepared(
         located(forest.roots),
         np.stack(nodes, axis=1).astype(np.int32).ravel(),
@@ -335,8 +327,34 @@ def _prepare(forest: Forest) -> _Prepared:
         centre,
         whole,
         (forest.targets - centre) ** 2 + forest.errors**2,
+        points,
+        of_target,
+        int(np.log2(len(points) // len(forest.targets))),
         int(_depth(forest.roots, forest.below, forest.above)),
+        steps_of(forest.feature, forest.threshold, _weight(forest.below, forest.above, forest._drawn)),
     )
+
+
+def _points(targets: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return what targets may be, as points of equal weight in rising order, and which target each is of."""
+    number = np.arange(len(targets), dtype=np.int32)
+    if not errors.any():
+        return targets, number
+    normal = np.array([NormalDist().inv_cdf((i + 0.5) / POINTS) for i in range(POINTS)])
+    normal /= normal.std()
+    points = (targets[:, np.newaxis] + errors[:, np.newaxis] * normal).ravel()
+    order = np.argsort(points, kind="stable")
+    return points[order], np.repeat(number, POINTS)[order]
+
+
+@njit(nogil=True)
+def _weight(below: NDArray[np.int32], above: NDArray[np.int32], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the number of samples that come to each node."""
+    weight = np.zeros(len(below))
+    for node in range(len(below) - 1, -1, -1):  # children come after their parents
+        for child in (below[node], above[node]):
+            weight[node] += weight[child] if child >= 0 else drawn[~child]
+    return weight
 
 
 @njit(nogil=True)
@@ -361,6 +379,8 @@ def _traverse(
     roots: NDArray[np.int32],
     leaves: NDArray[np.int32],
     squares: NDArray[np.float64],
+    of_target: NDArray[np.int32],
+    shift: int,
     block: int,
     most_queued: int,
     keys: NDArray[np.int32],
@@ -370,9 +390,9 @@ def _traverse(
 ) -> None:
     """Add to `sums` the means of each pixel's leaves.
 
-    With `squares`, these are added up too, by the targets' weights, and `ranks` tells how many targets lie below each
-    quantile. A queue holds what is still to be looked at, a node and the pixels that came to it; leaves are put at its
-    other end.
+    With `squares`, these are added up too, by the targets' weights, and `ranks` tells how many points of the targets
+    lie below each quantile. A queue holds what is still to be looked at, a node and the pixels that came to it; leaves
+    are put at its other end.
     """
     pixels, targets = sums.shape[1], len(squares)
     of_group = np.empty(CELL, np.int32)
@@ -428,8 +448,11 @@ def _traverse(
             for target in range(targets):
                 start = (cell * targets + target) * CELL
                 for i in range(CELL):
-                    below[i] += histogram[start + i]
                     sums[1, at + i] += histogram[start + i] * squares[target]
+            for target in of_target:
+                start = (cell * targets + target) * CELL
+                for i in range(CELL):
+                    below[i] += histogram[start + i] >> shift
                 for level in range(len(levels)):
                     for i in range(CELL):
                         ranks[level, at + i] += below[i] < levels[level]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -636,18 +637,137 @@ def cluster_e(work: Work, _sheet: MapSheet) -> Figure | None:
 
 
 def forest(work: Work, _sheet: MapSheet) -> Figure | None:
-    """Draw how much the forest's predictors matter."""
-    table = _table(work, "forest", "predictor", "importance")
+    """Draw how much the forest's predictors matter: to its growth, and to samples that were left out."""
+    table = _table(work, "forest", "predictor", "importance", "permutation")
     if table is None:
         return None
     ranked = table.sort_values("importance")
-    titles = {variable.name: variable.long_name for variable in schema.PREDICTORS}
-    figure, axes = _chart_figure(work, "What the forest predicts E from", height=1.2 + 0.24 * len(ranked))
-    bars = axes.barh([titles.get(str(n), str(n)) for n in ranked["predictor"]], ranked["importance"], color=BLUE)
-    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-    axes.set_xlabel("importance [1]")
-    axes.margins(x=0.1)
-    _bare(axes)
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.24 * len(ranked)), layout="constrained")
+    _headline(work, figure, "What the forest predicts E from")
+    panels = figure.subplots(1, 2, sharey=True)
+    names = [PREDICTOR_TITLES.get(str(name), str(name)) for name in ranked["predictor"]]
+    labels = {
+        "importance": "share of the trees' gain [1]",
+        "permutation": "rise of the error when shuffled [variance of E]",
+    }
+    for axes, (column, label), colour in zip(panels, labels.items(), (BLUE, SKY_BLUE), strict=True):
+        bars = axes.barh(names, ranked[column], color=colour)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        axes.set_xlabel(label)
+        axes.margins(x=0.14)
+        _bare(axes)
+    return figure
+
+
+PREDICTOR_TITLES = {variable.name: variable.long_name for variable in schema.PREDICTORS}
+PREDICTOR_UNITS = {variable.name: "" if variable.units == "1" else variable.units for variable in schema.PREDICTORS}
+
+
+def partial_dependence(work: Work, _sheet: MapSheet) -> Figure | None:
+    """Draw what the forest makes of each predictor, all others as they are."""
+    table = _table(work, "partial_dependence", "predictor", "value", "e", "lower", "upper")
+    if table is None:
+        return None
+    names = list(dict.fromkeys(table["predictor"]))
+    down = -(-len(names) // 4)
+    figure = Figure(figsize=(WIDTH, 0.6 + 1.75 * down), layout="constrained")
+    _headline(work, figure, "E against each predictor, all others as they are")
+    grid = figure.subplots(down, 4, sharey=True, squeeze=False)
+    for number, axes in enumerate(grid.flat):
+        if number >= len(names):
+            axes.set_axis_off()
+            continue
+        rows = table[table["predictor"] == names[number]]
+        axes.fill_between(rows["value"], rows["lower"], rows["upper"], color=PALE_BLUE, linewidth=0)
+        axes.plot(rows["value"], rows["e"], color=BLUE)
+        unit = PREDICTOR_UNITS.get(names[number], "")
+        label = PREDICTOR_TITLES.get(names[number], names[number]) + (f" [{unit}]" if unit else "")
+        axes.set_xlabel(textwrap.fill(label, 24), fontsize=8)
+        axes.margins(x=0)
+        if number % 4 == 0:
+            axes.set_ylabel("E [1]")
+    return figure
+
+
+def e_error(work: Work, sheet: MapSheet) -> Figure | None:
+    """Draw the standard error of E in each epoch that the forest predicts."""
+    maps = _by_epoch(work, "transfer", schema.E_SIGMA.name)
+    if not maps:
+        return None
+    figure, panels = _map_figure(work, sheet, "Standard error of E", len(maps), bars=1)
+    norm = _robust(maps.values(), sheet, lowest=0.0)
+    for axes, (epoch, values) in zip(panels, maps.items(), strict=True):
+        image = sheet.draw_values(axes, values, cmap="magma_r", norm=norm)
+        axes.set_title(_epoch_title(work, epoch))
+    _colour_bar(figure, image, panels, "standard error of E [1]", extend="max")
+    return figure
+
+
+def applicability(work: Work, sheet: MapSheet) -> Figure | None:
+    """Draw how unlike the forest's samples each pixel is, against the most unlike that it was tried on."""
+    maps = _by_epoch(work, "transfer", schema.DISSIMILARITY.name)
+    like = _by_epoch(work, "transfer", schema.APPLICABLE.name)
+    if not maps or maps.keys() != like.keys():
+        return None
+    figure, panels = _map_figure(work, sheet, "Where the forest was never tried", len(maps), bars=1, legend_rows=1)
+    norm = _robust(maps.values(), sheet, lowest=0.0)
+    for axes, (epoch, values) in zip(panels, maps.items(), strict=True):
+        asked = sheet.inside & (like[epoch] != schema.APPLICABLE.fill_value)
+        outside = like[epoch] == 0
+        image = sheet.draw_values(axes, np.where(outside, np.nan, values), cmap="cividis_r", norm=norm)
+        beyond = 100 * outside[asked].mean() if asked.any() else 0.0
+        axes.set_title(f"{_label(work, epoch)}: {beyond:.1f} % of the pixels beyond")
+        axes.imshow(
+            sheet.on_paper(np.where(outside, 1.0, np.nan)),
+            extent=sheet.extent,
+            cmap=ListedColormap([VERMILION]),
+            interpolation="nearest",
+            zorder=image.get_zorder() + 0.01,
+        )
+    _colour_bar(
+        figure, image, panels, "distance to the nearest sample, of the samples' mean distance [1]", extend="max"
+    )
+    _legend(figure, [_patch(VERMILION, "more unlike than was ever tried")], columns=1)
+    return figure
+
+
+def probability(work: Work, sheet: MapSheet) -> Figure | None:
+    """Draw how probable permafrost is in each epoch."""
+    maps = _by_epoch(work, "frozen_ground", schema.PROBABILITY.name)
+    if not maps:
+        return None
+    figure, panels = _map_figure(work, sheet, "Probability of permafrost", len(maps), bars=1)
+    for axes, (epoch, values) in zip(panels, maps.items(), strict=True):
+        image = sheet.draw_values(axes, values, cmap="RdBu", norm=Normalize(0, 1))
+        known = values[sheet.inside & np.isfinite(values)]
+        undecided = 100 * ((known > 0.1) & (known < 0.9)).mean() if known.size else 0.0
+        axes.set_title(f"{_label(work, epoch)}: {undecided:.0f} % of the pixels between 0.1 and 0.9")
+    _colour_bar(figure, image, panels, "probability of permafrost [1]")
+    return figure
+
+
+def reliability(work: Work, _sheet: MapSheet) -> Figure | None:
+    """Draw how often permafrost truly is where a map gives it a probability."""
+    table = _table(work, "reliability", "map", "lower", "pixels", "probability", "observed")
+    if table is None:
+        return None
+    figure, axes = _chart_figure(work, "How often permafrost is where it is thought probable", height=4.4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="as often as thought")
+    epochs = work.recipe.epochs.named()
+    styles = zip(dict.fromkeys(table["map"]), (BLUE, VERMILION, GREEN), "os^", strict=False)
+    for name, colour, marker in styles:
+        rows = table[(table["map"] == name) & (table["pixels"] > 0)]
+        label = epochs[name].title if name in epochs else f"{epochs['training'].title}, with the calibrated E"
+        axes.plot(rows["probability"], rows["observed"], color=colour, linewidth=1.2)
+        sizes = 12 + 180 * rows["pixels"] / table["pixels"].max()
+        axes.scatter(
+            rows["probability"], rows["observed"], s=sizes, color=colour, marker=marker, edgecolors="white", label=label
+        )
+    axes.set(
+        xlabel="probability given [1]", ylabel="share that is permafrost [1]", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
+    )
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
     return figure
 
 
@@ -1193,12 +1313,40 @@ FIGURES: tuple[Drawing, ...] = (
         soil_parameter,
     ),
     Drawing(
+        "e_error",
+        "Standard error of E",
+        "soil",
+        "What the trees disagree about, and what the surveys leave undecided of the E that they learnt.",
+        "Maps of the standard error of E in {epochs}.",
+        e_error,
+    ),
+    Drawing(
+        "applicability",
+        "Where the forest was never tried",
+        "soil",
+        "How far each pixel's predictors are from those of the nearest sample, each predictor weighted by its "
+        "importance. Red pixels are farther than samples were from those of other blocks of 200 km, by which the "
+        "forest was judged.",
+        "Maps of how unlike the forest's samples each pixel is in {epochs}, red where it was never tried.",
+        applicability,
+    ),
+    Drawing(
         "forest",
         "What the forest predicts E from",
         "soil",
-        "Importance of each predictor in the random forest. It tells what the forest uses, not what causes E.",
-        "Bar chart of the importance of the forest's predictors.",
+        "Left: share of what the trees gain by looking at a predictor. Right: how much the error of left-out samples "
+        "rises when the predictor's values are shuffled. Both tell what the forest uses, not what causes E.",
+        "Two bar charts of the importance of the forest's predictors.",
         forest,
+    ),
+    Drawing(
+        "partial_dependence",
+        "E against each predictor",
+        "soil",
+        "The mean prediction if a predictor had this value everywhere, all others as they are; 80 % of the samples lie "
+        "in the band. Where predictors go together, parts of the lines are combinations that do not exist.",
+        "Small charts of the predicted E against each predictor.",
+        partial_dependence,
     ),
     Drawing(
         "covariates",
@@ -1234,6 +1382,15 @@ FIGURES: tuple[Drawing, ...] = (
         masks,
     ),
     Drawing(
+        "probability",
+        "Probability of permafrost",
+        "areas",
+        "From the errors of freezing and thawing sums and of E, taken to be normal and independent. What is pale could "
+        "be either.",
+        "Maps of the probability of permafrost in {epochs}.",
+        probability,
+    ),
+    Drawing(
         "boreholes",
         "Boreholes on the map",
         "validation",
@@ -1267,6 +1424,16 @@ FIGURES: tuple[Drawing, ...] = (
         "there are many; the line is equality. Lakes and glaciers are left out.",
         "Density plots of found against true freezing and thawing sums and E.",
         truth,
+    ),
+    Drawing(
+        "reliability",
+        "How often permafrost is where it is thought probable",
+        "truth",
+        "Pixels in ten ranges of probability: their mean probability, and the share that truly is permafrost; larger "
+        "marks are more pixels. On the line, probabilities mean what they say. A curve that is steeper than the line "
+        "claims less than is known, a flatter one more.",
+        "Chart of the share of true permafrost against its probability in {epochs}, with the line of equality.",
+        reliability,
     ),
     Drawing(
         "truth_classes",

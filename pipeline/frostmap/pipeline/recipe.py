@@ -496,7 +496,8 @@ class FrozenGround(Section):
     """E of the training epoch's map, where there is a target epoch. forest: predicted as the target epoch's, so that
     their difference is change and not method; calibrated: that of the soil clusters."""
     ddf_error: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Relative standard error of a pixel's freezing sum. What weather stations say if left out; 0.1 without them."""
+    """Relative standard error of a pixel's freezing sum. What weather stations say if left out, 0.1 without them, and
+    no more than the surveys bear."""
     ddt_error: Annotated[float, Field(ge=0, lt=1)] | None = None
     """The same of its thawing sum."""
 

@@ -626,7 +626,23 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         "Areas count whole pixels. They carry no interval: errors of neighbouring pixels go together. How often the "
         "map is wrong at a place is said under validation."
     )
-    return Section("areas", "Frost number and areas", [caution], [*parts, table, *covers(work)], [])
+    sentences = [caution, *probability_sentences(work)]
+    return Section("areas", "Frost number and areas", sentences, [*parts, table, *covers(work)], [])
+
+
+def probability_sentences(work: Work) -> list[str]:
+    """Return how much of the map is undecided, by the errors of what decides it."""
+    sentences = []
+    for name, epoch in work.recipe.epochs.named().items():
+        found = numbers(work.metrics, f"uncertainty.{name}")
+        if found.get("compared_km2") and "undecided_km2" in found:
+            sentences.append(
+                f"In {epoch.title}, permafrost is neither probable nor improbable (between 0.1 and 0.9) under "
+                f"{percent(found['undecided_km2'] / found['compared_km2'])} of the ground, with standard errors of "
+                f"{percent(found['ddf_error'])} in a pixel's freezing and {percent(found['ddt_error'])} in its thawing "
+                f"sum; all probabilities add up to {km2_in_words(found['expected_permafrost_km2'])}."
+            )
+    return sentences
 
 
 def covers(work: Work) -> list[Table]:
@@ -779,6 +795,10 @@ def truth(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         "ddt_relative_rmse": ("error of DDT (root mean square, of its mean)", percent),
         "ddt_relative_bias": ("bias of DDT (of its mean)", percent),
         "e_rmse": ("error of E (root mean square)", lambda value: f"{value:.4f}"),
+        "e_within_interval_percent": ("E within its interval of 90 %", lambda value: percent(value / 100)),
+        "e_within_error_percent": ("E within 1.645 standard errors", lambda value: percent(value / 100)),
+        "brier": ("Brier score of the probability", decimal),
+        "reliability_error": ("mean departure from the reliability curve", decimal),
     }
     rows = [
         (title, *(write(score[key]) if key in score else "" for score in found.values()))

@@ -7,6 +7,7 @@ from frostmap.pipeline.stages.change import CHANGE
 from frostmap.pipeline.stages.cloud_top import CLOUD_TOPS
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
+from frostmap.pipeline.stages.e_spread import E_SPREAD
 from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
 from frostmap.pipeline.stages.forcing import FORCING
 from frostmap.pipeline.stages.forest import FOREST
@@ -40,6 +41,7 @@ STAGES: tuple[Stage, ...] = (
     GROUND_CORRECTION,
     FORCING,
     CALIBRATION,
+    E_SPREAD,
     FOREST,
     TRANSFER,
     FROZEN_GROUND,

@@ -33,6 +33,7 @@ from frostmap.pipeline.recipe import Recipe, Transfer
 from frostmap.pipeline.samplers import choose
 from frostmap.pipeline.sites import on_plane
 from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.stages.e_spread import cluster_errors
 from frostmap.pipeline.work import Work
 
 FOLDER = "models"
@@ -46,7 +47,7 @@ def build(work: Work, _scope: str) -> Products:
     sample = delayed(training_sample, pure=False)(
         work.open("covariates/training"),
         work.open("calibration/training"),
-        work.table_path("clusters"),
+        work.table_path("e_spread"),
         work.inside,
         work.geobox,
         settings,
@@ -70,14 +71,14 @@ def build(work: Work, _scope: str) -> Products:
 def training_sample(
     covariates: xr.Dataset,
     calibration: xr.Dataset,
-    clusters: Path,
+    spread: Path,
     inside: npt.NDArray[np.bool_],
     geobox: GeoBox,
     settings: Transfer,
 ) -> Sample:
     """Return the pixels that a sampling design chooses among those with E and all predictors.
 
-    The error of a cluster's E is that of a value that may lie anywhere in its interval of indifference.
+    Their errors are those of their clusters' E.
     """
     values, e = predictors.matrix(covariates), calibration["e"].values.ravel()
     usable = np.flatnonzero(np.isfinite(values).all(axis=1) & np.isfinite(e) & inside.ravel())
@@ -91,22 +92,8 @@ def training_sample(
         )
     chosen = usable[choose(settings.sampler, values[usable], settings.samples, settings.seed, settings.allocation)]
     x, y = on_plane(geobox, *np.divmod(chosen, geobox.shape.x))
-    errors = cluster_errors(pd.read_csv(clusters))[calibration["cluster"].values.ravel()[chosen]]
+    errors = cluster_errors(pd.read_csv(spread))[calibration["cluster"].values.ravel()[chosen]]
     return Sample(values[chosen], e[chosen].astype(np.float64), errors, x, y)
-
-
-def cluster_errors(clusters: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Return the standard error of each cluster's E, by the cluster's number; 0 for numbers that are none.
-
-    That of a value which may lie anywhere in an interval is its width over the root of 12.
-
-    >>> cluster_errors(pd.DataFrame({"cluster": [2], "lower": [0.8], "upper": [0.92]})).round(4).tolist()
-    [0.0, 0.0, 0.0346]
-    """
-    number = clusters["cluster"].to_numpy(np.int64)
-    errors = np.zeros(int(number.max(initial=0)) + 1)
-    errors[number] = (clusters["upper"] - clusters["lower"]).to_numpy(np.float64) / 12**0.5
-    return errors
 
 
 def whole(sample: Sample, grown: Grown, folds: dict[str, Folds], settings: Transfer) -> Kept:
@@ -144,6 +131,6 @@ FOREST = Stage(
     "forest that predicts E",
     build,
     scopes=_scopes,
-    inputs=lambda _recipe, _scope: ["covariates/training", "calibration/training"],
+    inputs=lambda _recipe, _scope: ["covariates/training", "calibration/training", "e_spread"],
     sections=("transfer",),
 )

@@ -29,7 +29,7 @@ from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import APPLICABLE, CLUSTER, E_SIGMA, FROST_NUMBER, PROBABILITY, SOIL_E
 from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
 from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.stages.forest import cluster_errors
+from frostmap.pipeline.stages.e_spread import cluster_errors, sum_errors
 from frostmap.pipeline.work import Work
 
 CLASS_KEYS = {
@@ -46,8 +46,6 @@ CALIBRATED = "calibrated"
 """The map of the training epoch with the E that was calibrated."""
 UNDECIDED = (0.1, 0.9)
 """Where the probability of permafrost lies between these, the map does not know."""
-USUAL_ERROR = 0.1
-"""Relative standard error of a pixel's sums where nothing else is known."""
 
 
 def maps_of(recipe: Recipe) -> list[str]:
@@ -115,25 +113,13 @@ def build(work: Work, scope: str) -> Products:
 
 
 def e_errors(work: Work, soil: xr.Dataset) -> da.Array:
-    """Return the standard error of E: the forest's, or of a calibrated cluster that of its interval."""
+    """Return the standard error of E: the forest's, or that of the calibrated cluster."""
     if E_SIGMA.name in soil:
         predicted: da.Array = soil[E_SIGMA.name].data
         return predicted
-    errors = cluster_errors(work.table("clusters")).astype(np.float32)
+    errors = cluster_errors(work.table("e_spread")).astype(np.float32)
     calibrated: da.Array = da.map_blocks(errors.__getitem__, soil[CLUSTER.name].data, dtype=np.float32)
     return calibrated
-
-
-def sum_errors(work: Work) -> tuple[float, float]:
-    """Return the relative standard errors of DDF and DDT: of the recipe, else what stations say, else the usual."""
-    settings = work.recipe.frozen_ground
-    known = work.metrics.get("ground_correction") if _has_stations(work.recipe) else None
-    told = known.get("relative_error", {}) if isinstance(known, dict) else {}
-    found = [
-        given if given is not None else told.get(name, USUAL_ERROR)
-        for name, given in (("ddf", settings.ddf_error), ("ddt", settings.ddt_error))
-    ]
-    return found[0], found[1]
 
 
 def probability(
@@ -202,15 +188,9 @@ def _area_table(areas: dict[str, float], scope: str) -> pd.DataFrame:
     return pd.DataFrame({"epoch": scope, "class": list(areas), "km2": list(areas.values())})
 
 
-def _has_stations(recipe: Recipe) -> bool:
-    return bool(recipe.sources.lst and recipe.sources.stations and recipe.ground_correction.changes_anything)
-
-
 def _inputs(recipe: Recipe, scope: str) -> list[str]:
     epoch = epoch_of(scope)
-    told = recipe.frozen_ground.ddf_error is None or recipe.frozen_ground.ddt_error is None
-    stations = ["ground_correction"] if told and _has_stations(recipe) else []
-    return [f"forcing/{epoch}", f"masks/{epoch}", e_group(recipe, scope), *stations]
+    return [f"forcing/{epoch}", f"masks/{epoch}", e_group(recipe, scope), "e_spread"]
 
 
 WRITES = (FROST_NUMBER, CLASSES, PROBABILITY)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from frostmap.kernels.forest import predict_distribution, z_order
+from frostmap.kernels.forest import predict_distribution
 from frostmap.pipeline import predictors
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.forests import load_once
@@ -49,8 +49,6 @@ def predict_window(covariates: xr.Dataset, region: xr.Dataset, *, folder: Path) 
     kept = load_once(folder, predictors.NAMES)
     values = np.stack([covariates[name].values for name in predictors.NAMES])
     rows, cols = np.nonzero(np.isfinite(values).all(axis=0) & region["inside"].values)
-    order = z_order(rows, cols)
-    rows, cols = rows[order], cols[order]
     table = values[:, rows, cols]
     found = predict_distribution(kept.forest, table, tuple(E_QUANTILES))
     index = kept.space.dissimilarity(table)
