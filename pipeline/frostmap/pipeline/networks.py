@@ -15,7 +15,8 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -248,6 +249,17 @@ def held_out_regions(lessons: Lessons, settings: Settings) -> list[int]:
     return regions.tolist() if settings.constraint == "bounded" and len(regions) > 1 else [-1]
 
 
+@contextmanager
+def _one_thread(torch: Any) -> Iterator[None]:
+    """Keep PyTorch to one thread: steps are so small that several would spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def train_member(lessons: Lessons, held_out: int, settings: Settings) -> Member:
     """Return a network trained on all regions but one.
 
@@ -260,6 +272,11 @@ def train_member(lessons: Lessons, held_out: int, settings: Settings) -> Member:
         PyTorch is not installed.
     """
     torch = _torch()
+    with _one_thread(torch):
+        return _train_member(torch, lessons, held_out, settings)
+
+
+def _train_member(torch: Any, lessons: Lessons, held_out: int, settings: Settings) -> Member:
     seed = settings.seed + 1000 * (held_out + 1)
     rng = np.random.default_rng(seed)
     means, scales = lessons.standard
