@@ -35,5 +35,6 @@ def _print_costs(terminalreporter: pytest.TerminalReporter, rows: list[tuple[str
         shown = {"wall_s": "wall {:.1f} s", "peer_wall_s": "peer's {:.1f} s", "peak_gib": "peak {:.2f} GiB"}
         shown |= {"of_half": "{:.2f} times the cost of half"}
         more = "".join(f", {text.format(info[key])}" for key, text in shown.items() if key in info)
+        more += f"; {info['besides']}" if "besides" in info else ""
         costs = f"{info['cost_s']:7.2f}{info['peer_cost_s']:7.2f}{info['multiple']:7.2f}"
         terminalreporter.write_line(f"{name:60}{costs}  {info['peer']}{more}")

@@ -212,8 +212,8 @@ def workers(recipe: Recipe) -> int:
     return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
 
 
-WORKER_BYTES = 340_000_000
-"""What a worker takes before it does anything: its libraries, and the kernels that it compiles."""
+WORKER_BYTES = 720_000_000
+"""What a worker takes beside its tasks: its libraries (370 MB), and the kernels that it has compiled by the end."""
 
 
 def _memory(work: Work, step: Step) -> int:
