@@ -46,7 +46,7 @@ def test_a_years_chain(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     stored = work.open(f"gap_filling/{YEAR}")["lst"].values[sample]
     difference = np.where(stored > 0, stored * 0.02 - 273.15, np.nan)[:, 2:] - filled[:, 2:]
     assert np.nanmedian(np.abs(difference)) < 1.0  # by night, where nothing is shaded, they fill alike
-    assert np.isfinite(difference).mean() > 0.8
+    assert np.isfinite(difference).mean() > 0.5  # the plain chain leaves what has too few analogues
 
     pixel_days = SIDE * SIDE * 365
     benchmark.extra_info.update(
