@@ -643,7 +643,7 @@ def test_what_is_no_hdf_does_not_pass_the_check(tmp_path, truthful, content, com
 
 
 def test_only_known_products_and_layers_can_be_checked(truthful):
-    for name in (NAME.replace("MOD11A1", "MOD10A1"), NAME.replace(".061.", ".006.")):
+    for name in (NAME.replace("MOD11A1", "MOD09A1"), NAME.replace(".061.", ".006.")):
         with pytest.raises(UserError, match="does not know"):
             check_granule_file(truthful, named(truthful, name), None, pixels_per_tile=N)
     with pytest.raises(UserError, match="has no layer 'albedo'"):
