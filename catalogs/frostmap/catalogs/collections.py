@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from frostmap.catalogs.errors import CatalogError
 
-StoredType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "float32"]
+StoredType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "int32", "float32"]
 
 
 def _sorted_pair(pair: tuple[float, float]) -> tuple[float, float]:
