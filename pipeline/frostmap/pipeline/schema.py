@@ -174,6 +174,28 @@ SNOW_COVER = Variable("snow_cover", SPATIAL, "float32", "%", "mean fractional sn
 PRECIPITATION = Variable("precipitation", SPATIAL, "float32", "mm", "mean annual precipitation")
 SAND = Variable("sand", SPATIAL, "float32", "%", "sand content")
 CLAY = Variable("clay", SPATIAL, "float32", "%", "clay content")
+
+
+def coverage_of(variable: Variable) -> Variable:
+    """Return the variable that says what share of each pixel a source has values for."""
+    return Variable(
+        f"{variable.name}_coverage", SPATIAL, "float32", "1", f"share of the pixel with {variable.long_name}"
+    )
+
+
+def missing_of(variable: Variable) -> Variable:
+    """Return the variable that says why a pixel lacks another."""
+    return Variable(
+        f"{variable.name}_missing",
+        SPATIAL,
+        "uint8",
+        "1",
+        f"why there is no {variable.long_name}: 0 there is, 1 beyond the source, 2 none in the source, "
+        "3 numbers that cannot be; 255 outside the region",
+        fill=255,
+    )
+
+
 TERRAIN = (ELEVATION, SLOPE, EASTNESS, NORTHNESS, WETNESS)
 PREDICTORS = (ELEVATION, SLOPE, NORTHNESS, EASTNESS, WETNESS, NDVI, SNOW_COVER, PRECIPITATION, SAND, CLAY)
 """The paper's nine predictors of E; aspect counts as one and needs two numbers."""

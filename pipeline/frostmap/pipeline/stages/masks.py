@@ -15,10 +15,11 @@ import xarray as xr
 from dask.delayed import Delayed, delayed
 from odc.geo.geobox import GeoBox
 
-from frostmap.catalogs.grids import Tile, lattice, pixel_area_km2
+from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.pipeline import ledger
 from frostmap.pipeline.blocks import NOTES, Part, Result, Task, joined_pieces
 from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.frames import frames, within
 from frostmap.pipeline.polygons import Coverage, PolygonFile, check_meets, coverage, holds_polygons, parts_of
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import PolygonLayer, Recipe
@@ -53,7 +54,7 @@ def build(work: Work, epoch: str) -> Products:
         if inside.any():
             here = (rows, columns)
             own = {key: cut(each, here) if isinstance(each, Delayed) else each for key, each in given.items()}
-            task = call(name, frame, _within(work, frame, rows, columns), inside, own["lakes"], own["glaciers"])
+            task = call(name, frame, within(work, frame, rows, columns), inside, own["lakes"], own["glaciers"])
             tasks.append(Task(f"masks-{name}", task, parts))
         for variable in WRITES:
             layers[variable.name][rows.start, columns.start] = (
@@ -66,31 +67,6 @@ def build(work: Work, epoch: str) -> Products:
         tasks=tuple(tasks),
         noted=lambda notes: _account(notes, epoch),
     )
-
-
-def frames(work: Work) -> Iterator[tuple[str, GeoBox, tuple[slice, slice]]]:
-    """Yield the tiles that the map touches, whole, and the rows and columns of the map that lie in each.
-
-    A map on a grid of its own is one frame. Frames do not depend on chunks or on where the map ends: nor do shares, to
-    the last bit.
-    """
-    height, width = work.shape
-    if work.recipe.region.grid_of:
-        yield "grid", work.geobox, (slice(0, height), slice(0, width))
-        return
-    side = work.recipe.region.pixels_per_tile
-    top, left = work.tile_origin("h00v00")
-    for first_row in range(top + (0 - top) // side * side, height, side):
-        for first_column in range(left + (0 - left) // side * side, width, side):
-            tile = Tile((first_column - left) // side, (first_row - top) // side)
-            yield str(tile), lattice(side)[tile], work.tile_window(str(tile))
-
-
-def _within(work: Work, frame: GeoBox, rows: slice, columns: slice) -> tuple[slice, slice]:
-    """Return which rows and columns of a frame some rows and columns of the map are."""
-    column, row = ~frame.affine * (work.geobox.affine * (columns.start, rows.start))
-    first, left = round(row), round(column)
-    return slice(first, first + rows.stop - rows.start), slice(left, left + columns.stop - columns.start)
 
 
 def masks_of_frame(
