@@ -211,7 +211,7 @@ def test_sites_are_read_and_agree_with_the_truth(written: ArchiveSummary) -> Non
     place = Places(np.array([one["longitude"]]), np.array([one["latitude"]]), 1.0)
     true = truth(2020, place, (2020,))
     assert -year.clip(upper=0).sum() == pytest.approx(float(true.ddf[0]), rel=0.05, abs=30.0)
-    holes = read_boreholes(written.folder / "boreholes.csv")
+    holes = read_boreholes(written.folder / "boreholes.csv").kept
     assert len(holes) == written.boreholes
     assert 0.55 < (holes["magt_20m"] < 0).mean() < 0.9
 

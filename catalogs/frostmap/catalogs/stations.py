@@ -10,12 +10,12 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from frostmap.catalogs.coordinates import Coordinates, degrees, hidden_minutes, look_like_minutes
 from frostmap.catalogs.errors import CatalogError
 from frostmap.catalogs.tables import (
     check_all,
@@ -27,9 +27,6 @@ from frostmap.catalogs.tables import (
     read_header,
     read_table,
 )
-
-Coordinates = Literal["degrees", "degrees_minutes"]
-"""How longitudes and latitudes are written: 35.2167, or 35.13 or 3513 for 35° 13'."""
 
 MISSING = (32766, 32744)
 """Stand for no observation in CMA's tables, and for an empty field."""
@@ -200,25 +197,6 @@ def read_station_sites(
     return table.set_index("station")
 
 
-def degrees(written: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turn degrees and minutes into degrees: whole numbers such as 3513, or 35.13, for 35° 13'.
-
-    Numbers are taken for whole ones if one of them is larger than 180. Those that no place is written as come out NaN.
-
-    Examples
-    --------
-    >>> degrees(np.array([3513.0, 9305.0])).round(4).tolist(), degrees(np.array([35.13, 93.5])).round(4).tolist()
-    ([35.2167, 93.0833], [35.2167, 93.8333])
-    >>> degrees(np.array([35.75, 35.131])).tolist()
-    [nan, nan]
-    """
-    size = np.abs(written) * (1.0 if (np.abs(written) > 180).any() else 100.0)
-    packed = np.round(size)
-    whole, minutes = np.divmod(packed, 100)
-    right = (np.abs(size - packed) < 1e-6 * np.maximum(size, 1)) & (minutes < 60)
-    return np.where(right, np.copysign(whole + minutes / 60, written), np.nan)
-
-
 def _convert_degrees_minutes(table: pd.DataFrame, path: str | Path) -> None:
     for column in ("longitude", "latitude"):
         converted = pd.Series(degrees(table[column].to_numpy()), table.index)
@@ -236,18 +214,8 @@ def _convert_degrees_minutes(table: pd.DataFrame, path: str | Path) -> None:
 
 def _refuse_hidden_minutes(table: pd.DataFrame, path: str | Path) -> None:
     places = table[["longitude", "latitude"]].to_numpy()
-    both = np.concatenate([degrees(places[:, 0]), degrees(places[:, 1])])
-    packed = (np.abs(places) > 360).any()
-    # of two decimals by chance, 60 in 100 are below .60: with 20 numbers, one table in 27,000 is refused wrongly
-    dotted = both.size >= 20 and np.unique(np.round(places % 1, 2)).size >= 10
-    if np.isfinite(both).all() and (packed or dotted):
-        raise CatalogError(
-            "longitudes and latitudes look like degrees and minutes",
-            where=path,
-            found=f"{places[0, 0]:g} and {places[0, 1]:g}, and none with more than 59 minutes",
-            wanted="to be told how to read them",
-            remedy="set coordinates to degrees_minutes, or to degrees if they are decimal",
-        )
+    if look_like_minutes(places[:, 0], places[:, 1]):
+        raise hidden_minutes(path, places[0, 0], places[0, 1])
 
 
 # ---- tables of days -----------------------------------------------------------------------------------------------

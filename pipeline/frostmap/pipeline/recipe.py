@@ -56,7 +56,7 @@ class PolygonLayer(Section):
     """Which of the features, as in SQL, such as `year = 2020`; all if left out."""
 
 
-_PATH, _LAYER, _CATALOGUE = "a path", "a layer", "a catalogue"
+_PATH, _LAYER, _CATALOGUE, _TABLE = "a path", "a layer", "a catalogue", "a table"
 """What a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
 
 PathOrLayer = Annotated[
@@ -228,6 +228,24 @@ class Stations(Section):
         return given
 
 
+class BoreholeTable(Section):
+    """A table of boreholes that must be told how to be read."""
+
+    path: Path
+    columns: dict[str, str] = {}
+    """What it calls columns that are not recognised, such as {magt_10m: "T (10 m)"}."""
+    coordinates: Literal["degrees", "degrees_minutes"] | None = None
+    """How plain numbers are meant: 35.2167, or 35.13 or 3513 for 35° 13'; degrees if left out."""
+    encoding: str | None = None
+    """Of the text, such as gb18030 or utf-16; found out if left out."""
+
+
+PathOrTable = Annotated[
+    Annotated[Path, Tag(_PATH)] | Annotated[BoreholeTable, Tag(_TABLE)],
+    Discriminator(lambda given: _TABLE if isinstance(given, (dict, BoreholeTable)) else _PATH),
+]
+
+
 class Sources(Section):
     """What is read. Relative paths start at the recipe's `data` folder."""
 
@@ -261,10 +279,16 @@ class Sources(Section):
     """Maps of surveyed regions, of the training epoch."""
     stations: Stations | None = None
     """Ground temperatures for the correction of the thawing sums."""
-    boreholes: Path | None = None
-    """Boreholes that judge the last epoch's map."""
+    boreholes: PathOrTable | None = None
+    """Boreholes that judge the last epoch's map: a table in any of the usual forms, or how it is to be read."""
     truth: ByEpoch | None = None
     """Where everything is simulated: bands ddf, ddt, e, frozen_ground."""
+
+    @property
+    def borehole_table(self) -> BoreholeTable | None:
+        """The table of boreholes, and how it is to be read."""
+        given = self.boreholes
+        return BoreholeTable(path=given) if isinstance(given, Path) else given
 
     @model_validator(mode="after")
     def _some_forcing(self) -> Self:
@@ -704,7 +728,7 @@ def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -
     faults = error.errors(include_url=False)
     lines = []
     for fault in faults:
-        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _LAYER, _CATALOGUE)]
+        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _LAYER, _CATALOGUE, _TABLE)]
         unknown = fault["type"] == "extra_forbidden"  # whatever it holds, such as a password, is not repeated
         message = _unknown_key(keys) if unknown else fault["msg"] + _found(fault["input"])
         lines.append(f"{'.'.join(keys) or 'recipe'}, line {_line(root, keys)}: {message}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,19 @@ from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.sites import read_boreholes
 from frostmap.kernels.agreement import class_kappa, counts
-from frostmap.kernels.frost_number import NO_CLASS, NON_FROZEN, PERMAFROST, SEASONALLY_FROZEN
+from frostmap.kernels.frost_number import (
+    CLASS_NAMES,
+    GLACIER,
+    LAKE,
+    NO_CLASS,
+    NON_FROZEN,
+    PERMAFROST,
+    SEASONALLY_FROZEN,
+)
 from frostmap.pipeline.errors import DataIncomplete
+from frostmap.pipeline.ledger import digest
 from frostmap.pipeline.rasters import on_grid
-from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.recipe import BoreholeTable, Recipe
 from frostmap.pipeline.sites import pixels_of
 from frostmap.pipeline.stage import Products, Stage, all_epochs
 from frostmap.pipeline.stages.calibration import agreement, read_surveys
@@ -40,9 +51,10 @@ def build(work: Work, _scope: str) -> Products:
     recipe, sources = work.recipe, work.recipe.sources
     last = list(recipe.epochs.named())[-1]
     tables, metrics = {}, {}
-    if sources.boreholes is not None:
+    if sources.borehole_table is not None:
         ground = work.open(f"frozen_ground/{last}")
-        judged = delayed(at_boreholes)(recipe.path(sources.boreholes), work.geobox, ground)
+        table = sources.borehole_table
+        judged = delayed(at_boreholes)(recipe.path(table.path), table, work.geobox, ground)
         tables["boreholes"] = judged
         metrics["validation"] = delayed(scores)(judged)
     if CALIBRATED in maps_of(recipe):
@@ -111,23 +123,29 @@ def reliability_curve(chance: npt.NDArray[np.float32], happened: npt.NDArray[np.
     )
 
 
-def at_boreholes(path: Path, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
-    """Return the boreholes in the region with the map's class and frost number at each.
+def at_boreholes(path: Path, how: BoreholeTable, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
+    """Return every row of a table of boreholes with the map's class and frost number there, or why it is left out.
 
-    `moved` is how far the pixel taken is from the borehole's own [pixels]: more than 0 where that one is masked.
+    `mapped` is empty and `dropped` the reason where a row is left out. `row`, `column` are the pixel that a hole is
+    compared with, `moved` how far that is from its own [pixels]: more than 0 where that one is lake or glacier.
     """
-    boreholes = read_boreholes(path)
-    places = pixels_of(geobox, boreholes["longitude"], boreholes["latitude"])
+    boreholes = read_boreholes(path, how.columns, how.coordinates, how.encoding)
+    holes = boreholes.kept
+    places = pixels_of(geobox, holes["longitude"], holes["latitude"])
     ground, number = maps["frozen_ground"].values, maps["frost_number"].values
-    taken = [nearest_ground(ground, row, col) for row, col in zip(places.row, places.col, strict=True)]
-    table = boreholes.assign(
-        observed=np.where(boreholes["permafrost"], "permafrost", "seasonally frozen"),
+    found = [taken(ground, row, col) for row, col in zip(places.row, places.col, strict=True)]
+    pixels = [None if isinstance(each, str) else each for each in found]
+    table = holes.assign(
+        observed=np.where(holes["permafrost"], "permafrost", "seasonally frozen"),
         mapped=[
-            "" if t is None else ("permafrost" if ground[t[0], t[1]] == PERMAFROST else "seasonally frozen")
-            for t in taken
+            "" if t is None else ("permafrost" if ground[t.row, t.column] == PERMAFROST else "seasonally frozen")
+            for t in pixels
         ],
-        frost_number=[np.nan if t is None else float(number[t[0], t[1]]) for t in taken],
-        moved=[np.nan if t is None else t[2] for t in taken],
+        frost_number=[np.nan if t is None else float(number[t.row, t.column]) for t in pixels],
+        row=[np.nan if t is None else t.row for t in pixels],
+        column=[np.nan if t is None else t.column for t in pixels],
+        moved=[np.nan if t is None else t.moved for t in pixels],
+        dropped=[each if isinstance(each, str) else "" for each in found],
     )
     if not (table["mapped"] != "").any():
         raise DataIncomplete(
@@ -137,26 +155,46 @@ def at_boreholes(path: Path, geobox: GeoBox, maps: xr.Dataset) -> pd.DataFrame:
             wanted="boreholes inside the region",
             remedy="check that longitude and latitude are not swapped, or leave sources.boreholes out",
         )
-    return table
+    unread = boreholes.dropped.rename(columns={"reason": "dropped"}).assign(mapped="", observed="")
+    whole = pd.concat([table, unread], ignore_index=True) if len(unread) else table
+    return whole.sort_values("line", ignore_index=True)
 
 
-def nearest_ground(ground: npt.NDArray[np.uint8], row: int, col: int) -> tuple[int, int, int] | None:
-    """Return row, column and distance of the nearest frozen-ground pixel within reach, or None."""
+class Taken(NamedTuple):
+    """The pixel that a borehole is compared with."""
+
+    row: int
+    column: int
+    moved: int
+    """How far it is from the borehole's own [pixels]."""
+
+
+def taken(ground: npt.NDArray[np.uint8], row: int, col: int) -> Taken | str:
+    """Return the pixel that holds a borehole; where that is lake or glacier, the nearest ground within reach.
+
+    Or, in words, why there is none.
+    """
     if row < 0:
-        return None
+        return "outside the map"
+    own = int(ground[row, col])
+    if own in GROUND:
+        return Taken(int(row), int(col), 0)
+    if own not in (LAKE, GLACIER):
+        return "outside the region, or without a class"
     top, left = max(row - REACH, 0), max(col - REACH, 0)
     rows, cols = np.nonzero(np.isin(ground[top : row + REACH + 1, left : col + REACH + 1], GROUND))
     if not len(rows):
-        return None
+        return f"on a {CLASS_NAMES[own]}, no ground within {REACH} pixels"
     distance = np.hypot(rows + top - row, cols + left - col)
     nearest = int(np.argmin(distance))
-    return int(rows[nearest] + top), int(cols[nearest] + left), round(float(distance[nearest]))
+    return Taken(int(rows[nearest] + top), int(cols[nearest] + left), round(float(distance[nearest])))
 
 
 def scores(judged: pd.DataFrame) -> dict[str, object]:
-    """Return the confusion table of the boreholes on the map, with intervals."""
+    """Return the confusion table of the boreholes on the map, with intervals, and why rows are left out."""
     on_map = judged[judged["mapped"] != ""]
     table = counts((on_map["observed"] == "permafrost").to_numpy(), (on_map["mapped"] == "permafrost").to_numpy())
+    reasons = judged.loc[judged["mapped"] == "", "dropped"].map(_kind_of_reason)
     return agreement(table) | {
         "overall_accuracy_interval": list(table.accuracy_interval()),
         "kappa_interval": list(table.kappa_interval()),
@@ -164,9 +202,22 @@ def scores(judged: pd.DataFrame) -> dict[str, object]:
         "false_positive_rate": table.false_positive_rate,
         "balanced_accuracy": table.balanced_accuracy,
         "mcc": table.mcc,
-        "off_map": len(judged) - len(on_map),
+        "rows": len(judged),
+        "off_map": int(reasons.str.startswith("outside").sum()),
+        "dropped": {str(reason): int(count) for reason, count in reasons.value_counts().sort_index().items()},
         "moved": int((on_map["moved"] > 0).sum()),
+        "sign_conflicts": int(on_map["sign_conflict"].astype(bool).sum()),
+        "label_conflicts": int(on_map["label_conflict"].astype(bool).sum()),
     }
+
+
+def _kind_of_reason(reason: str) -> str:
+    """Return a reason without what is of one row alone.
+
+    >>> _kind_of_reason("the same hole as line 7"), _kind_of_reason("longitude cannot be read: 'x'")
+    ('the same hole as another line', 'longitude cannot be read')
+    """
+    return re.sub(r"line \d+", "another line", re.sub(r": .*", "", reason))
 
 
 def against_truth(
@@ -234,9 +285,22 @@ def _sources(recipe: Recipe, _scope: str) -> list[Path]:
     sources = recipe.sources
     truth = [getattr(sources.truth, epoch) for epoch in all_epochs(recipe)] if sources.truth else []
     surveys = [survey.path for survey in sources.surveys] if CALIBRATED in maps_of(recipe) else []
-    return [recipe.path(path) for path in [*([sources.boreholes] if sources.boreholes else []), *truth, *surveys]]
+    boreholes = [sources.borehole_table.path] if sources.borehole_table else []
+    return [recipe.path(path) for path in [*boreholes, *truth, *surveys]]
+
+
+def _causes(work: Work, _scope: str) -> dict[str, str]:
+    table = work.recipe.sources.borehole_table
+    return {"how boreholes are read": digest(table.model_dump(mode="json"))} if table else {}
 
 
 VALIDATION = Stage(
-    "validation", "boreholes, surveys and truth", build, scopes=_scopes, inputs=_inputs, sources=_sources, version=2
+    "validation",
+    "boreholes, surveys and truth",
+    build,
+    scopes=_scopes,
+    inputs=_inputs,
+    sources=_sources,
+    causes=_causes,
+    version=3,
 )
