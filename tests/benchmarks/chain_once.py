@@ -27,7 +27,7 @@ from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import blocks, cubes, scsg
 from frostmap.pipeline.plan import WORKER_BYTES
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.run import compute
+from frostmap.pipeline.run import CLUSTER_SETTINGS, compute
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates
 from frostmap.pipeline.simulate.positions import Window
@@ -146,7 +146,7 @@ def run(folder: Path, side: int, workers: int) -> dict[str, Any]:
     """
     costs: dict[str, Any] = {}
     with (
-        dask.config.set({"distributed.admin.large-graph-warning-threshold": "100MB"}),
+        dask.config.set(CLUSTER_SETTINGS),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
         ) as cluster,

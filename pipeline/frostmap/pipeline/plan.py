@@ -212,8 +212,9 @@ def workers(recipe: Recipe) -> int:
     return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
 
 
-WORKER_BYTES = 720_000_000
-"""What a worker takes beside its tasks: its libraries (370 MB), and the kernels that it has compiled by the end."""
+WORKER_BYTES = 840_000_000
+"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and freed memory
+that it keeps (`run.CLUSTER_SETTINGS`)."""
 
 
 def _memory(work: Work, step: Step) -> int:
