@@ -213,8 +213,8 @@ def workers(recipe: Recipe) -> int:
 
 
 WORKER_BYTES = 840_000_000
-"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and freed memory
-that it keeps (`run.CLUSTER_SETTINGS`)."""
+"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and
+freed memory that it keeps (`run.CLUSTER_SETTINGS`)."""
 
 
 def _memory(work: Work, step: Step) -> int:

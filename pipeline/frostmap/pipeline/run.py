@@ -140,8 +140,8 @@ CLUSTER_SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.admin.large-graph-warning-threshold": "100MB",
     "distributed.comm.timeouts.connect": "60s",
-    # distributed has every freed array given back to the system at once: to have it back, and cleared, costs a quarter of
-    # the chain's processor time. Up to so much is kept for the next one.
+    # distributed has every freed array given back to the system at once: to have it back, and cleared, costs a quarter
+    # of the chain's processor time. Up to so much is kept for the next one.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 << 20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2 << 20,
 }
