@@ -315,7 +315,7 @@ def everything(work) -> Drawn:
         return made[drawing.name]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "draw", keep)
+        patch.setattr(figures.catalogue, "draw", keep)
         return Drawn(made, figures.draw_all(work))
 
 

@@ -1,0 +1,107 @@
+"""The page: its sections in their order, written into one file."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from frostmap.catalogs.collections import load_collection
+from frostmap.pipeline.figures import (
+    FIGURES,
+    Drawing,
+)
+from frostmap.pipeline.report.areas import areas
+from frostmap.pipeline.report.change import change
+from frostmap.pipeline.report.contents import region_in_words
+from frostmap.pipeline.report.forcing import forcing
+from frostmap.pipeline.report.granules import granules
+from frostmap.pipeline.report.headline import headline
+from frostmap.pipeline.report.method import method
+from frostmap.pipeline.report.observations import completeness
+from frostmap.pipeline.report.parts import Picture
+from frostmap.pipeline.report.provenance import provenance
+from frostmap.pipeline.report.soil import soil
+from frostmap.pipeline.report.truth import truth
+from frostmap.pipeline.report.validation import validation
+from frostmap.pipeline.report.words import flat, in_words, unbroken
+from frostmap.pipeline.work import PRODUCTS, Work
+
+PAPER_DOI = "10.6084/m9.figshare.30997375"
+"""Data of the paper whose method this is."""
+
+
+def write_report(work: Work, figures: list[Path]) -> Path:
+    """Write report/index.html for what the work directory has; return its path.
+
+    Parameters
+    ----------
+    work
+        The run; metrics, tables and provenance.json are taken from its folder.
+    figures
+        PNG files that `figures.draw_all` drew; their names say which they are.
+    """
+    pictures = read_pictures(work, figures)
+    sections = [
+        headline(work, pictures),
+        method(work),
+        granules(work, pictures),
+        completeness(work, pictures),
+        forcing(work, pictures),
+        soil(work, pictures),
+        areas(work, pictures),
+        validation(work, pictures),
+        change(work, pictures),
+        *([truth(work, pictures)] if work.recipe.sources.truth else []),
+        provenance(work),
+    ]
+    template = resources.files("frostmap.pipeline").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["unbroken"] = unbroken
+    page = environment.from_string(template).render(
+        title=work.recipe.title or f"Frozen ground, {work.recipe.name}",
+        simulated=work.recipe.simulated,
+        region=region_in_words(work),
+        sections=sections,
+        products=[load_collection(product) for names in PRODUCTS.values() for product in names],
+        granules_were_read=work.recipe.sources.lst is not None,
+        paper_doi=PAPER_DOI,
+        every_number=flat(work.metrics),
+    )
+    path = work.folder / "report" / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def read_pictures(work: Work, paths: Iterable[Path]) -> dict[str, list[Picture]]:
+    """Return the figures by the section that shows them, in the order of `FIGURES`."""
+    files = {path.stem: path for path in paths}
+    pictures: dict[str, list[Picture]] = {}
+    for drawing in FIGURES:
+        if drawing.name in files:
+            pictures.setdefault(drawing.section, []).append(_picture(work, drawing, files[drawing.name]))
+    return pictures
+
+
+def _picture(work: Work, drawing: Drawing, path: Path) -> Picture:
+    content = path.read_bytes()
+    width, height = struct.unpack(">II", content[16:24])  # of the IHDR chunk, always the first of a PNG
+    epochs = in_words([epoch.title for epoch in work.recipe.epochs.named().values()])
+    simulated = " (simulated)" if work.recipe.simulated else ""
+    return Picture(
+        drawing.title,
+        drawing.caption.format(epochs=epochs),
+        drawing.alternative.format(epochs=epochs).removesuffix(".") + simulated + ".",
+        f"data:image/png;base64,{base64.b64encode(content).decode()}",
+        width,
+        height,
+    )
