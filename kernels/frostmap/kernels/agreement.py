@@ -100,6 +100,16 @@ class BinaryCounts:
         return _ratio(self.fp, self.tn + self.fp)
 
     @property
+    def precision(self) -> float:
+        """Share of mapped permafrost that is observed so (user's accuracy)."""
+        return _ratio(self.tp, self.tp + self.fp)
+
+    @property
+    def negative_predictive_value(self) -> float:
+        """Share of what is mapped otherwise that is observed so."""
+        return _ratio(self.tn, self.tn + self.fn)
+
+    @property
     def balanced_accuracy(self) -> float:
         """Mean of sensitivity and specificity: 0.5 for a map that says one thing everywhere."""
         return (self.true_positive_rate + self.true_negative_rate) / 2

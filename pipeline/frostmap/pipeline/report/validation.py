@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from frostmap.pipeline.report.contents import binary_counts, has_table, numbers
+from frostmap.pipeline.report.judgement import judgement_sentences, judgement_tables
 from frostmap.pipeline.report.parts import MOST_ROWS, Picture, Section, Table, confusion
 from frostmap.pipeline.report.words import decimal, minus, percent
 from frostmap.pipeline.work import Work
@@ -74,4 +75,5 @@ def validation(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             header = ("borehole", "longitude [°]", "latitude [°]", "observed", "mapped", "F")
             rest = f"And {more:,} more: tables/boreholes.csv has them all." if more > 0 else ""
             parts.append(Table("Boreholes where the map disagrees", header, listed, rest))
-    return Section("validation", title, sentences, parts, [])
+    parts += judgement_tables(work)
+    return Section("validation", title, sentences + judgement_sentences(work), parts, [])

@@ -9,7 +9,8 @@ from dask.delayed import delayed
 from frostmap.pipeline import provenance
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
-from frostmap.pipeline.stages.frozen_ground import CALIBRATED, maps_of
+from frostmap.pipeline.stages.frozen_ground import maps_of
+from frostmap.pipeline.stages.validation import validation_scopes
 from frostmap.pipeline.work import Work
 
 
@@ -44,7 +45,7 @@ def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     accounts = {"ingest": lst, "vegetation": recipe.sources.ndvi, "observations": lst, "gap_filling": lst}
     steps += [f"{stage}/{year}" for stage, source in accounts.items() if source for year in all_years(recipe)]
     optional = {
-        "validation": recipe.sources.boreholes or recipe.sources.truth or CALIBRATED in maps_of(recipe),
+        "validation": validation_scopes(recipe),
         "forest": recipe.epochs.target,
         "change": recipe.epochs.target,
         "ground_correction": lst and recipe.ground_correction.changes_anything,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from dask.delayed import delayed
+from dask.delayed import Delayed, delayed
 from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.sites import read_boreholes
+from frostmap.catalogs.stations import read_stations, station_files
 from frostmap.kernels.agreement import class_kappa, counts
 from frostmap.kernels.frost_number import (
     CLASS_NAMES,
@@ -23,8 +26,24 @@ from frostmap.kernels.frost_number import (
     NON_FROZEN,
     PERMAFROST,
     SEASONALLY_FROZEN,
+    critical_e,
+    frost_number,
 )
 from frostmap.pipeline.errors import DataIncomplete
+from frostmap.pipeline.judgement import (
+    GROUND,
+    by_group,
+    classes_at,
+    compare_maps,
+    counted,
+    drawn_regions,
+    limit_distances,
+    once_a_pixel,
+    regions_of,
+    score,
+    shares_with_interval,
+    station_verdicts,
+)
 from frostmap.pipeline.ledger import digest
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import BoreholeTable, Recipe
@@ -32,11 +51,11 @@ from frostmap.pipeline.sites import pixels_of
 from frostmap.pipeline.stage import Products, Stage, all_epochs
 from frostmap.pipeline.stages.calibration import agreement, read_surveys
 from frostmap.pipeline.stages.frozen_ground import CALIBRATED, e_group, epoch_of, maps_of
+from frostmap.pipeline.stages.ground_correction import station_sums
 from frostmap.pipeline.work import Work
 
 REACH = 2
 """A borehole on a lake or glacier pixel takes the nearest frozen-ground pixel within this many pixels, flagged."""
-GROUND = (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN)
 BINS = 10
 """Of the reliability curve: ranges of probability that are compared with how often permafrost is there."""
 NORMAL_90 = 1.645
@@ -50,13 +69,21 @@ def build(work: Work, _scope: str) -> Products:
     """
     recipe, sources = work.recipe, work.recipe.sources
     last = list(recipe.epochs.named())[-1]
-    tables, metrics = {}, {}
+    tables: dict[str, Delayed] = {}
+    metrics: dict[str, Delayed] = {}
     if sources.borehole_table is not None:
         ground = work.open(f"frozen_ground/{last}")
         table = sources.borehole_table
+        others = {scope: work.open(f"frozen_ground/{scope}") for scope in maps_of(recipe) if scope != last}
         judged = delayed(at_boreholes)(recipe.path(table.path), table, work.geobox, ground)
-        tables["boreholes"] = judged
-        metrics["validation"] = delayed(scores)(judged)
+        verdict = delayed(judgement)(judged, last, others, work.geobox, ground)
+        tables |= {name: verdict[0][name] for name in ("boreholes", "borehole_groups", "borehole_maps")}
+        metrics["validation"] = verdict[1]
+    if sources.stations is not None:
+        cubes = [work.open(group) for group in (f"frozen_ground/{last}", f"forcing/{last}", e_group(recipe, last))]
+        evidence = delayed(station_evidence)(recipe, last, work.geobox, *cubes)
+        tables["station_evidence"] = evidence[0]
+        metrics["station_evidence"] = evidence[1]
     if CALIBRATED in maps_of(recipe):
         surveys = [(survey.name, recipe.path(survey.path)) for survey in sources.surveys]
         surveyed = delayed(read_surveys)(surveys, work.geobox)
@@ -190,18 +217,53 @@ def taken(ground: npt.NDArray[np.uint8], row: int, col: int) -> Taken | str:
     return Taken(int(rows[nearest] + top), int(cols[nearest] + left), round(float(distance[nearest])))
 
 
+def judgement(
+    table: pd.DataFrame, judged: str, others: Mapping[str, xr.Dataset], geobox: GeoBox, maps: xr.Dataset
+) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
+    """Return tables and metrics of how a map agrees with boreholes, beside other maps.
+
+    Parameters
+    ----------
+    table
+        From `at_boreholes`.
+    judged
+        The map's name.
+    others
+        Other maps, each with `frozen_ground`.
+    geobox, maps
+        The grid, and the judged map.
+
+    Returns
+    -------
+    tables
+        boreholes: the table, with regions, distances to the limit and what other maps say; borehole_groups: agreement
+        by region and margin; borehole_maps: agreement of each map, and McNemar's test.
+    metrics
+        Flat scores, intervals, and what is in the tables by map.
+    """
+    on_map = table["mapped"] != ""
+    points = table[on_map].copy()
+    points["region_of"] = regions_of(points, geobox)
+    points["limit_km"] = limit_distances(points, maps["frozen_ground"].values, geobox)
+    said = {name: classes_at(points, other["frozen_ground"].values) for name, other in others.items()}
+    by_map = compare_maps(points, judged, said)
+    metrics = scores(table) | {"by_region_drawn_again": drawn_regions(points), "once_a_pixel": once_a_pixel(points)}
+    if said:
+        rows = by_map.iloc[1:].set_index("map").to_dict("index")
+        metrics["maps"] = {str(name): row for name, row in rows.items()}
+    added = points[["region_of", "limit_km"]].assign(**{f"mapped_{name}": words for name, words in said.items()})
+    tables = {"boreholes": table.join(added), "borehole_groups": by_group(points), "borehole_maps": by_map}
+    return tables, metrics
+
+
 def scores(judged: pd.DataFrame) -> dict[str, object]:
     """Return the confusion table of the boreholes on the map, with intervals, and why rows are left out."""
     on_map = judged[judged["mapped"] != ""]
-    table = counts((on_map["observed"] == "permafrost").to_numpy(), (on_map["mapped"] == "permafrost").to_numpy())
+    table = counted(on_map)
     reasons = judged.loc[judged["mapped"] == "", "dropped"].map(_kind_of_reason)
-    return agreement(table) | {
+    return score(table) | {
         "overall_accuracy_interval": list(table.accuracy_interval()),
         "kappa_interval": list(table.kappa_interval()),
-        "false_negative_rate": table.false_negative_rate,
-        "false_positive_rate": table.false_positive_rate,
-        "balanced_accuracy": table.balanced_accuracy,
-        "mcc": table.mcc,
         "rows": len(judged),
         "off_map": int(reasons.str.startswith("outside").sum()),
         "dropped": {str(reason): int(count) for reason, count in reasons.value_counts().sort_index().items()},
@@ -209,6 +271,59 @@ def scores(judged: pd.DataFrame) -> dict[str, object]:
         "sign_conflicts": int(on_map["sign_conflict"].astype(bool).sum()),
         "label_conflicts": int(on_map["label_conflict"].astype(bool).sum()),
     }
+
+
+def station_evidence(
+    recipe: Recipe, epoch: str, geobox: GeoBox, maps: xr.Dataset, forcing: xr.Dataset, soil: xr.Dataset
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Return weather stations with their own sums beside those of their pixel, and what they say of the map's class.
+
+    Sums of a station are means over the epoch's years that it observed nearly whole (`degree_days.minimum_days`).
+    """
+    given = recipe.sources.stations
+    assert given is not None  # only then is it called  # noqa: S101
+    years = recipe.degree_years(epoch)
+    kind = recipe.degree_days.year
+    calendar = {year - before for year in years for before in ((0, 1) if kind == "freezing" else (0,))}
+    box = geobox.footprint("EPSG:4326", buffer=0, npoints=50).boundingbox
+    found = read_stations(
+        recipe.path(given.sites) if given.sites else None,
+        recipe.path(given.daily),
+        columns=given.columns,
+        coordinates=given.coordinates,
+        years=calendar,
+        within=(box.left, box.bottom, box.right, box.top),
+    )
+    daily = found.daily.pivot(index="date", columns="station", values="ground_temperature")
+    daily = daily.reindex(columns=found.sites.index)
+    sums = [station_sums(daily, year, kind, recipe.degree_days.minimum_days) for year in years]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # stations without a whole year have no mean
+        ddt = np.nanmean([thawing.sum(axis=0) for thawing, _ in sums], axis=0)
+        ddf = np.nanmean([freezing for _, freezing in sums], axis=0)
+    places = pixels_of(geobox, found.sites["longitude"], found.sites["latitude"])
+    on_map = (places.row >= 0) & np.isfinite(ddf) & np.isfinite(ddt)
+    rows, columns = places.row[on_map], places.col[on_map]
+    ground = maps["frozen_ground"].values[rows, columns]
+    table = found.sites[on_map].reset_index()[["station", "name", "longitude", "latitude", "elevation"]]
+    table = table.assign(
+        ddf=ddf[on_map],
+        ddt=ddt[on_map],
+        critical_e=critical_e(ddf[on_map], ddt[on_map]),
+        frost_number_at_e_1=frost_number(ddf[on_map], ddt[on_map]),
+        pixel_ddf=forcing["ddf"].values[rows, columns],
+        pixel_ddt=forcing["ddt"].values[rows, columns],
+        pixel_e=soil["e"].values[rows, columns],
+        pixel_frost_number=maps["frost_number"].values[rows, columns],
+        mapped=[STATION_CLASSES.get(int(code), "") for code in ground],
+    )
+    bounds = (recipe.calibration.lower, recipe.calibration.upper)
+    verdicts, agrees = station_verdicts(table, bounds, recipe.frozen_ground.non_frozen_below)
+    metrics = shares_with_interval(agrees) | {"left_out": int((~on_map).sum())}
+    return table.assign(station_says=verdicts, map_agrees=agrees), metrics
+
+
+STATION_CLASSES = {PERMAFROST: "permafrost", SEASONALLY_FROZEN: "seasonally frozen", NON_FROZEN: "non-frozen"}
 
 
 def _kind_of_reason(reason: str) -> str:
@@ -268,8 +383,10 @@ def _coverage(soil: xr.Dataset, true: npt.NDArray[np.float32], both: npt.NDArray
     return {"e_within_interval_percent": 100 * float(within.mean()), "e_within_error_percent": 100 * float(near.mean())}
 
 
-def _scopes(recipe: Recipe) -> list[str]:
-    return [""] if recipe.sources.boreholes or recipe.sources.truth or CALIBRATED in maps_of(recipe) else []
+def validation_scopes(recipe: Recipe) -> list[str]:
+    """Return what validation is done for: the run, if there is anything to judge it by."""
+    sources = recipe.sources
+    return [""] if sources.boreholes or sources.truth or sources.stations or CALIBRATED in maps_of(recipe) else []
 
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
@@ -286,21 +403,27 @@ def _sources(recipe: Recipe, _scope: str) -> list[Path]:
     truth = [getattr(sources.truth, epoch) for epoch in all_epochs(recipe)] if sources.truth else []
     surveys = [survey.path for survey in sources.surveys] if CALIBRATED in maps_of(recipe) else []
     boreholes = [sources.borehole_table.path] if sources.borehole_table else []
-    return [recipe.path(path) for path in [*boreholes, *truth, *surveys]]
+    stations = []
+    if sources.stations is not None:
+        sites = recipe.path(sources.stations.sites) if sources.stations.sites else None
+        stations = [*([sites] if sites else []), *station_files(recipe.path(sources.stations.daily), sites)]
+    return [*stations, *(recipe.path(path) for path in [*boreholes, *truth, *surveys])]
 
 
 def _causes(work: Work, _scope: str) -> dict[str, str]:
-    table = work.recipe.sources.borehole_table
-    return {"how boreholes are read": digest(table.model_dump(mode="json"))} if table else {}
+    sources = work.recipe.sources
+    given = {"boreholes": sources.borehole_table, "stations": sources.stations}
+    return {f"how {what} are read": digest(how.model_dump(mode="json")) for what, how in given.items() if how}
 
 
 VALIDATION = Stage(
     "validation",
-    "boreholes, surveys and truth",
+    "boreholes, stations, surveys and truth",
     build,
-    scopes=_scopes,
+    scopes=validation_scopes,
     inputs=_inputs,
     sources=_sources,
     causes=_causes,
-    version=3,
+    sections=("degree_days", "calibration", "frozen_ground"),
+    version=4,
 )
