@@ -46,7 +46,9 @@ METRICS = {
     },
     "calibration": {
         "n": 2653, "tp": 1617, "fn": 214, "fp": 71, "tn": 751, "overall_accuracy": 0.8926, "kappa": 0.760305,
-        "kappa_at_one": 0.6584, "iterations": 3,
+        "kappa_at_one": 0.6584, "boundary_cells": 618, "boundary_agreement": 0.9741,
+        "weight_draws": {"least_kappa": 0.7575, "greatest_kappa": 0.7603, "mean_range_of_e": 0.012},
+        "regions_left_out": {"regions": 5, "kappa": 0.61},
     },
     "areas_km2": {
         "training": {

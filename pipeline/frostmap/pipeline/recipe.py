@@ -476,8 +476,19 @@ class GroundCorrection(Section):
 class Calibration(Section):
     """E of each soil cluster from the surveyed maps."""
 
-    method: Literal["exact"] = "exact"
+    method: Literal["exact", "pso", "hybrid"] = "hybrid"
+    """exact: the greatest kappa; pso: the published particle swarm (SPSO-2007) on kappa and boundary agreement;
+    hybrid: descents on these two, from the exact optimum and elsewhere."""
+    kappa_weight: Annotated[float, Field(ge=0, le=10)] = 6.5
+    """Weight of kappa in pso and hybrid; the agreement along boundaries has 10 less this."""
+    weight_draws: Annotated[int, Field(ge=0, le=200)] = 20
+    """How many weights between 5 and 8 are tried beside it, to see how far E depends on the choice."""
     clusters: Annotated[int, Field(ge=1, le=64)] = 8
+    subclusters: Annotated[int, Field(ge=1, le=8)] = 1
+    """Into how many each cluster is divided again."""
+    assign: Literal["nearest", "tree"] = "nearest"
+    """nearest: clusters are made of all pixels; tree: of the surveyed ones, and a decision tree finds those of the
+    rest."""
     lower: Annotated[float, Field(gt=0)] = 0.5
     upper: Annotated[float, Field(gt=0)] = 1.5
     prior: Annotated[float, Field(gt=0)] = 0.90

@@ -48,13 +48,20 @@ def method(work: Work) -> Section:
     clusters = (
         "Soil clusters were given"
         if sources.clusters
-        else f"Pixels are grouped into {calibration.clusters} soil clusters"
+        else f"Pixels are grouped into {calibration.clusters * calibration.subclusters} soil clusters"
     )
+    how = {
+        "exact": "the exact maximum of kappa",
+        "pso": "the best that a particle swarm finds of kappa and of the agreement along boundaries, with the weights "
+        f"{calibration.kappa_weight:g} and {10 - calibration.kappa_weight:g}",
+        "hybrid": "kappa and the agreement along boundaries, with the weights "
+        f"{calibration.kappa_weight:g} and {10 - calibration.kappa_weight:g}",
+    }[calibration.method]
     surveys = "the surveyed map" if len(sources.surveys) == 1 else f"{len(sources.surveys)} surveyed maps"
     steps.append(
         f"{clusters}. E of each is chosen, between {calibration.lower:g} and {calibration.upper:g}, such that the map "
-        f"of {recipe.epochs.training.title} agrees best with {surveys}: the exact maximum "
-        f"of kappa. Where the surveys leave E undecided it is the value nearest to {calibration.prior:g}."
+        f"of {recipe.epochs.training.title} agrees best with {surveys}: {how}. "
+        f"Where the surveys leave E undecided it is the value nearest to {calibration.prior:g}."
     )
     if recipe.epochs.target is not None:
         titles = [epoch.title for epoch in recipe.epochs.named().values()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import pandas as pd
+
 from frostmap.pipeline.forest_validation import SCHEMES
 from frostmap.pipeline.report.contents import binary_counts, has_table, numbers
 from frostmap.pipeline.report.parts import Picture, Section, Table, confusion
@@ -25,6 +27,7 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             f"{against} and an overall accuracy of {percent(counted.overall_accuracy)}. These are the pixels that E "
             "was chosen on: the numbers say how well E can fit them, not how well the map does elsewhere."
         )
+        sentences += _further(work)
         parts.append(confusion("Surveyed pixels", counted, "surveyed"))
     else:
         absent.append("E has not been calibrated yet.")
@@ -48,6 +51,8 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         parts.append(
             Table("E of each soil cluster", ("cluster", "E", "interval of indifference", "surveyed pixels"), rows)
         )
+    if has_table(work, "calibration_regions") and len(regions := work.table("calibration_regions")):
+        parts.append(_regions(regions))
     score = numbers(work.metrics, "transfer")
     if "samples" in score:
         sentences.append(
@@ -60,6 +65,50 @@ def soil(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
     elif work.recipe.epochs.target is None:
         absent.append("The run has one epoch: E is not carried to another.")
     return Section("soil", "Soil parameter E", sentences, parts, absent)
+
+
+def _further(work: Work) -> list[str]:
+    """Return what else is known of the calibration: boundaries, the choice of weight, regions that were left out."""
+    found, sentences = numbers(work.metrics, "calibration"), []
+    if found.get("boundary_cells") and "boundary_agreement" in found:
+        sentences.append(
+            f"Along the boundaries of the surveys (n = {found['boundary_cells']:,.0f} pixels) permafrost lies on its "
+            f"side of seasonally frozen ground in {percent(found['boundary_agreement'])}."
+        )
+    draws = numbers(work.metrics, "calibration.weight_draws")
+    if draws:
+        least, greatest = minus(f"{draws['least_kappa']:.3f}"), minus(f"{draws['greatest_kappa']:.3f}")
+        sentences.append(
+            f"Other weights of kappa, drawn from 5 to 8 as published, give a kappa of {least} to {greatest} and move E "
+            f"of a surveyed cluster within {draws['mean_range_of_e']:.3f} on average."
+        )
+    left_out = numbers(work.metrics, "calibration.regions_left_out")
+    if "kappa" in left_out:
+        honest = minus(f"{left_out['kappa']:.3f}")
+        sentences.append(
+            "When each region is mapped with E from the others alone, kappa is "
+            f"{honest} over {left_out['regions']:.0f} regions: the honest number."
+        )
+    return sentences
+
+
+def _regions(regions: pd.DataFrame) -> Table:
+    rows = [
+        (
+            str(row["region"]),
+            f"{row['n']:,}",
+            f"{row['tp']:,}",
+            f"{row['fn']:,}",
+            f"{row['fp']:,}",
+            f"{row['tn']:,}",
+            percent(row["overall_accuracy"]),
+            "–" if pd.isna(row["kappa"]) else minus(f"{row['kappa']:.3f}"),
+        )
+        for row in regions.to_dict("records")
+    ]
+    header = ("region left out", "n", "tp", "fn", "fp", "tn", "accuracy", "kappa")
+    note = "A region that was surveyed with one class alone has no kappa."
+    return Table("Surveyed regions, each mapped with E from the others", header, rows, note)
 
 
 LEFT_OUT = {

@@ -15,7 +15,7 @@ from frostmap.kernels.frost_number import PERMAFROST, critical_e
 from frostmap.pipeline.e_spread import standard_errors
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Products, Stage
-from frostmap.pipeline.stages.calibration import read_surveys
+from frostmap.pipeline.surveys import read_surveys
 from frostmap.pipeline.work import Work
 
 USUAL_ERROR = 0.1

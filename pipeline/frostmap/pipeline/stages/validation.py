@@ -49,9 +49,10 @@ from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import BoreholeTable, Recipe
 from frostmap.pipeline.sites import pixels_of
 from frostmap.pipeline.stage import Products, Stage, all_epochs
-from frostmap.pipeline.stages.calibration import agreement, read_surveys
+from frostmap.pipeline.stages.calibration import agreement
 from frostmap.pipeline.stages.frozen_ground import CALIBRATED, e_group, epoch_of, maps_of
 from frostmap.pipeline.stages.ground_correction import station_sums
+from frostmap.pipeline.surveys import read_surveys
 from frostmap.pipeline.work import Work
 
 REACH = 2
