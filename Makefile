@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow test-servers servers lint bench evaluate wheel lock clean
+.PHONY: help demo test test-slow test-servers servers lint docs bench evaluate wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,11 +57,14 @@ lint: $(VENV)/dev ## ruff, mypy, import-linter
 	@$(BIN)/mypy --no-incremental
 	@$(BIN)/lint-imports --no-cache
 
+docs: $(VENV)/dev ## build the documentation: open build/site/index.html; a link that leads nowhere is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --clean
+
 bench: $(VENV)/dev ## benchmarks against their peers, as ratios
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only -q --no-header
 
-evaluate: $(VENV)/run ## how good the thermal chain is, as tables in docs/evaluation.md (a quarter of an hour)
-	@$(BIN)/frostmap evaluate $(if $(wildcard ../shared/data),--data ../shared/data) --out docs/evaluation.md
+evaluate: $(VENV)/run ## how good the thermal chain is, as tables in docs/explanation/evaluation.md (a quarter of an hour)
+	@$(BIN)/frostmap evaluate $(if $(wildcard ../shared/data),--data ../shared/data) --out docs/explanation/evaluation.md
 
 wheel: $(VENV)/dev ## build the wheel from the sdist, install it in an empty environment, try it
 	@rm -rf dist .venv-wheel

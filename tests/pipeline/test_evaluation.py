@@ -289,8 +289,8 @@ def test_bins_are_near_the_exact_search(year: simulated.Year) -> None:
 def test_the_simulated_year_reaches_its_goals() -> None:
     section = simulated.evaluate()
     missed = {goal.wanted.split(":")[0] for goal in section.goals if not goal.met}
-    # what docs/evaluation.md owns up to: errors below sunlit cloud are told a little too small, and the sinusoid is
-    # too warm a daily mean even of the true temperatures
+    # what docs/explanation/evaluation.md owns up to: errors below sunlit cloud are told a little too small, and the
+    # sinusoid is too warm a daily mean even of the true temperatures
     assert missed <= {
         "errors within the standard error, cloud, ground sunlit (B)",
         f"freezing and thawing sums of scsg, RMSE at most 6 % of those of {simulated.TRUE_MEANS}",

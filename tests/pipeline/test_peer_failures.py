@@ -1,7 +1,7 @@
 """What a bad archive does to frostmap and to odc-stac: the same files, and what each makes of them.
 
 What odc-stac does is not what it should do, but what it was seen to do; a release that does better fails here and is
-good news. The table in docs/granules.md is made from this.
+good news. The table in docs/how-to/granules.md is made from this.
 """
 
 from __future__ import annotations

@@ -272,7 +272,7 @@ def swarm(
     """Return the best E's that a standard particle swarm (SPSO-2007) finds, the method as published.
 
     One particle starts at all ones, the rest anywhere within the bounds. What the survey does not decide is left where
-    the swarm happened to be: see `docs/calibration.md`.
+    the swarm happened to be: see `docs/explanation/calibration.md`.
 
     References
     ----------

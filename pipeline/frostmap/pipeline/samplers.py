@@ -218,7 +218,7 @@ def cluster_centres(scaled: Table, n: int, rng: np.random.Generator) -> Table:
     """Return the centres of n clusters that rows are grouped into by k-means.
 
     It begins with random rows. A row is compared with the centres near to its own alone, which makes ten thousand
-    clusters a matter of seconds (measured in docs/experiments.md).
+    clusters a matter of seconds (measured in docs/explanation/experiments.md).
     """
     centres = scaled[rng.choice(len(scaled), n, replace=False)]
     labels = cKDTree(centres).query(scaled)[1].astype(np.int32)
