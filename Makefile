@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow test-servers servers lint docs bench evaluate wheel lock clean
+.PHONY: help demo test test-slow test-servers servers test-deploy deploy-tools lint docs bench evaluate wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,17 @@ test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 
 	@.venv-servers/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r $<
 	@touch $@
 
+test-deploy: $(VENV)/dev .venv-deploy/ready ## the manifests against the schemas of Kubernetes and of the Dask operator
+	@$(BIN)/python -m pytest tests/deploy
+
+.venv-deploy/ready: tests/deploy/requirements.lock
+	@echo "installing what judges the manifests into .venv-deploy ..."
+	@test -x .venv-deploy/bin/python || $(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip --quiet --disable-pip-version-check --no-input install --require-hashes -r $<
+	@touch $@
+
+deploy-tools: .venv-deploy/ready ## the Dask operator, schemas of Kubernetes and a linter, in an environment of their own
+
 servers: .venv-servers/ready ## the STAC and S3 servers that tests/servers starts, in an environment of their own
 
 lint: $(VENV)/dev ## ruff, mypy, import-linter
@@ -80,6 +91,7 @@ lock: ## renew both lock files (needs uv)
 	$(COMPILE) --group build -o requirements.lock
 	$(COMPILE) --group dev -o requirements-dev.lock
 	$(subst pyproject.toml,tests/servers/requirements.in,$(COMPILE)) -o tests/servers/requirements.lock
+	$(subst pyproject.toml,tests/deploy/requirements.in,$(COMPILE)) -o tests/deploy/requirements.lock
 
 clean: ## remove what the commands above made
-	rm -rf .venv .venv-wheel .venv-servers dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-wheel .venv-servers .venv-deploy dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
