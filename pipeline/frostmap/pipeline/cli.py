@@ -17,6 +17,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from frostmap.pipeline.commands.recover_e import recover_from_map
 from frostmap.pipeline.console import Session, clock
 from frostmap.pipeline.errors import DataIncomplete, UserError
 
@@ -535,6 +536,9 @@ def evaluate_chain(
                 report(Event("finished", name, TITLES[name], seconds=time.monotonic() - began))
         _replace(out, document(found))
         session.say(f"wrote {out}")
+
+
+app.command("recover-e")(recover_from_map)
 
 
 # ---- experiment ---------------------------------------------------------------------------------------------------
