@@ -25,9 +25,10 @@ from distributed import Client, LocalCluster
 
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import blocks, cubes, scsg
+from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.plan import WORKER_BYTES
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.run import CLUSTER_SETTINGS, compute
+from frostmap.pipeline.run import compute
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates
 from frostmap.pipeline.simulate.positions import Window

@@ -519,10 +519,12 @@ def test_a_file_where_the_work_directory_should_be_ends_with_2(region: Path, no_
     assert not no_run
 
 
-def test_a_scheduler_that_does_not_answer_ends_with_2(region: Path) -> None:
-    result = invoke("run", region, "--scheduler", "nonsense://nowhere:1")
+@pytest.mark.parametrize("option", ["--cluster", "--scheduler"])
+@pytest.mark.parametrize("where", ["nonsense://nowhere:1", "tcp://192.0.2.7:8786", "clouds"])
+def test_a_place_where_nothing_can_be_computed_ends_with_2(region: Path, option: str, where: str) -> None:
+    result = invoke("run", region, option, where)
     assert result.exit_code == 2
-    assert "--scheduler nonsense://nowhere:1" in result.stderr
+    assert f"--cluster {where}" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["status", "report"])

@@ -17,6 +17,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from frostmap.pipeline.commands.doctor import show_examination
 from frostmap.pipeline.commands.recover_e import recover_from_map
 from frostmap.pipeline.console import Session, clock
 from frostmap.pipeline.errors import DataIncomplete, UserError
@@ -51,6 +52,7 @@ app = typer.Typer(
 experiments = typer.Typer(
     help="Try sampling designs and networks, and compare strategies.", no_args_is_help=True, rich_markup_mode="rich"
 )
+app.command("doctor")(show_examination)
 app.add_typer(experiments, name="experiment")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a YAML file, such as init writes.")]
@@ -61,7 +63,13 @@ WorkdirArgument = Annotated[Path, typer.Argument(metavar="WORKDIR", help="The wo
 UntilOption = Annotated[str | None, typer.Option(metavar="STAGE", help="Last stage to run. Default: all.")]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="A running Dask scheduler. Default: worker processes of this machine."),
+    typer.Option(
+        "--cluster",
+        "--scheduler",
+        metavar="WHERE",
+        help="Where to compute: threads, local (worker processes of this machine), or the address of a running Dask "
+        "scheduler. Default: the recipe's.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 

@@ -263,6 +263,8 @@ class _Lines:
             self._number, self._kept = self._number + self._kept, 0
         if event.kind == "cluster":
             self._session.say(f"dashboard: {event.message}")
+        elif event.kind == "waiting":
+            self._session.say(event.message)
         elif event.kind == "started":
             self._number += 1
             self._began = self._last = now
@@ -296,6 +298,8 @@ class _Bars:
             self._kept = 0
         if event.kind == "cluster":
             self._bars.console.print(f"dashboard: {event.message}")
+        elif event.kind == "waiting":
+            self._bars.console.print(event.message)
         elif event.kind == "started":
             self._bars.update(self._all, description="all steps")
             self._step = self._bars.add_task(f"{event.step}: {event.title}", total=event.total or None)

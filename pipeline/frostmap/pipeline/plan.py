@@ -89,8 +89,8 @@ class Plan:
                     "run": step.reason is not None,
                     "reason": step.reason or "up to date",
                     "chunks": _chunks(work, step),
-                    "bytes": _bytes(work, step),
-                    "memory_bytes": _memory(work, step),
+                    "bytes": step_bytes(work, step.stage, step.scope),
+                    "memory_bytes": step_memory(work, step.stage, step.scope),
                 }
                 for step in self.steps
             ],
@@ -214,12 +214,12 @@ def workers(recipe: Recipe) -> int:
 
 WORKER_BYTES = 840_000_000
 """What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and
-freed memory that it keeps (`run.CLUSTER_SETTINGS`)."""
+freed memory that it keeps (`clusters.this_machine.CLUSTER_SETTINGS`)."""
 
 
-def _memory(work: Work, step: Step) -> int:
+def step_memory(work: Work, stage: Stage, scope: str) -> int:
     """Return the most that a worker takes at a step [bytes], itself and its task; 0 where that is little."""
-    task = step.stage.memory(work, step.scope) if step.stage.memory else 0
+    task = stage.memory(work, scope) if stage.memory else 0
     return WORKER_BYTES + task if task else 0
 
 
@@ -234,11 +234,12 @@ def _file_size(href: str | None) -> int:
     return path.stat().st_size if href and "://" not in href and path.exists() else 0
 
 
-def _bytes(work: Work, step: Step) -> int:
-    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
+def step_bytes(work: Work, stage: Stage, scope: str) -> int:
+    """Return what a step writes to the cube [bytes], before compression."""
+    sizes = work.sizes(scope) | {"y": work.shape[0], "x": work.shape[1]}
     return sum(
         int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
-        for variable in step.stage.writes
+        for variable in stage.writes
     )
 
 

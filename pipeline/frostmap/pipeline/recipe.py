@@ -561,15 +561,36 @@ class Store(Section):
         return given
 
 
-class Cluster(Section):
-    """Where it runs, unless --scheduler names a running one."""
+class Certificates(Section):
+    """What client, scheduler and workers show each other: PEM files. The key goes nowhere else."""
 
+    ca: Path
+    """Of the authority that all of them trust."""
+    cert: Path
+    """A certificate that it signed."""
+    key: Path
+    """The certificate's key."""
+
+
+class Cluster(Section):
+    """Where it runs, unless --cluster says otherwise; changes no result."""
+
+    where: Annotated[str, Field(pattern=r"^\S+$")] = "local"
+    """threads: of one process, for tiny work; local: worker processes of this machine; or the address of a running Dask
+    scheduler."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Processes; one a core if left out."""
+    """Processes on this machine; one a core if left out."""
     memory_gib: Annotated[float, Field(gt=0.25)] | None = None
     """Memory a worker; its share of the machine if left out."""
-    dashboard: str = "127.0.0.1:8787"
+    dashboard: Annotated[str, Field(pattern=r"^(\S+:)?\d{1,5}$")] = "127.0.0.1:8787"
     """Address of the dashboard; another free port is taken where this one is in use."""
+    start_seconds: Annotated[float, Field(gt=0)] = 300
+    """How long to wait for a running cluster's first worker [s]."""
+    tls: Certificates | None = None
+    """Certificates for tls:// addresses; those of Dask's configuration if left out."""
+    allow_unencrypted: bool = False
+    """Whether scheduler and dashboard may be reached from other machines without encryption: anybody who reaches a
+    scheduler can have it execute what they like."""
 
 
 class Recipe(Section):

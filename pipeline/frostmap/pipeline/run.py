@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import numpy as np
 import pandas as pd
 from dask.delayed import Delayed
-from distributed import Client, KilledWorker, LocalCluster, as_completed, wait
+from distributed import Client, KilledWorker, as_completed, wait
 
 from frostmap.pipeline import cubes, ledger, provenance
+from frostmap.pipeline.clusters import open_cluster
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
 from frostmap.pipeline.locks import held
-from frostmap.pipeline.plan import Plan, Step, assess, memory_per_worker, scheduled, workers
+from frostmap.pipeline.plan import Plan, Step, assess, scheduled
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import check
 from frostmap.pipeline.stage import Noted
@@ -34,7 +32,7 @@ class Event:
     """Something a user may want to see while a run goes on."""
 
     kind: str
-    """cluster, started, progress, finished, kept."""
+    """waiting, cluster, started, progress, finished, kept."""
     step: str = ""
     title: str = ""
     message: str = ""
@@ -66,9 +64,9 @@ def run(
     until
         Name of the last stage to run.
     client
-        A Dask client to compute with; else one of `scheduler`, else of a cluster on this machine.
+        A Dask client to compute with; else one of the cluster that `scheduler` names, else the recipe.
     scheduler
-        Address of a running Dask scheduler.
+        Where to compute, instead of the recipe's `cluster.where`: threads, local, or a running scheduler's address.
     report
         Called with each `Event`.
 
@@ -101,61 +99,14 @@ def run(
 def connected(
     recipe: Recipe, client: Client | None, scheduler: str | None, report: Reporter = lambda _event: None
 ) -> Iterator[Client]:
-    """Yield the given client, or one of a running scheduler, or one of a new cluster on this machine."""
+    """Yield the given client, or one of the cluster that `scheduler`, else the recipe names, as `open_cluster` does."""
     if client is not None:
         yield client
         return
-    if scheduler is not None:
-        try:
-            connection = Client(scheduler, timeout="20s")
-        except (OSError, ValueError) as error:
-            raise UserError(
-                "the Dask scheduler does not answer",
-                where=f"--scheduler {scheduler}",
-                found=error,
-                wanted="the address of a running scheduler, such as tcp://127.0.0.1:8786",
-                remedy="start one with `dask scheduler` and `dask worker`, or leave --scheduler out",
-            ) from error
-        with connection:
-            report(Event("cluster", message=connection.dashboard_link))
-            yield connection
-        return
-    with (
-        dask.config.set(CLUSTER_SETTINGS),
-        LocalCluster(
-            n_workers=workers(recipe),
-            threads_per_worker=1,
-            memory_limit=memory_per_worker(recipe),
-            host="127.0.0.1",
-            dashboard_address=_free_address(recipe.cluster.dashboard),
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as connection,
-    ):
-        report(Event("cluster", message=connection.dashboard_link))
-        yield connection
-
-
-CLUSTER_SETTINGS = {
-    "distributed.worker.daemon": True,
-    "distributed.admin.large-graph-warning-threshold": "100MB",
-    "distributed.comm.timeouts.connect": "60s",
-    # distributed has every freed array given back to the system at once: to have it back, and cleared, costs a quarter
-    # of the chain's processor time. Up to so much is kept for the next one.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 << 20,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2 << 20,
-}
-"""Of Dask, where the cluster is this machine; deploy/dask.yaml says the same for others."""
-
-
-def _free_address(wanted: str) -> str:
-    host, _, port = wanted.rpartition(":")
-    with socket.socket() as probe:
-        try:
-            probe.bind((host, int(port)))
-        except OSError:
-            return f"{host}:0"
-    return wanted
+    with open_cluster(recipe, scheduler, lambda words: report(Event("waiting", message=words))) as opened:
+        if opened.dashboard:
+            report(Event("cluster", message=opened.dashboard))
+        yield opened.client
 
 
 # ---- a step -------------------------------------------------------------------------------------------------------

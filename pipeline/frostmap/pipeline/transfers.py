@@ -349,6 +349,11 @@ def _request(url: str) -> urllib.request.Request:
     return urllib.request.Request(url)  # noqa: S310 - is never opened
 
 
+def has_login(host: str) -> bool:
+    """Say whether the netrc file has a name and password for a host; a `TransferError` if it cannot be read."""
+    return bool(_netrc_entry(host))
+
+
 def _netrc_entry(host: str) -> str:
     """Return ``name:password`` of a host in the netrc file; empty if it has none. Its default entry is not used."""
     path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
