@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from matplotlib.cbook import boxplot_stats
+from scipy import stats
 
-from frostmap.kernels.box_statistics import box, cliffs_delta
+from frostmap.kernels.box_statistics import box, cliffs_delta, cliffs_interval
 
 gentle = settings(deadline=None, max_examples=60)
 samples = hnp.arrays(np.float64, st.integers(1, 40), elements=st.floats(-50, 50).map(lambda x: round(x, 1)))
@@ -62,3 +63,44 @@ def test_nan_is_left_out_and_nothing_has_no_box():
     assert np.isnan([empty.mean, empty.median, empty.low, empty.high]).all()
     assert cliffs_delta(np.array([np.nan, 1.0]), np.array([0.0, np.nan])) == 1.0
     assert np.isnan(cliffs_delta(np.array([np.nan]), np.array([1.0])))
+
+
+@gentle
+@given(a=samples, b=samples)
+def test_the_interval_holds_its_delta_turns_with_it_and_stays_in_bounds(a, b):
+    low, high = cliffs_interval(a, b)
+    if min(a.size, b.size) < 2:
+        assert np.isnan([low, high]).all()
+        return
+    assert -1 <= low <= cliffs_delta(a, b) <= high <= 1
+    assert cliffs_interval(b, a) == pytest.approx((-high, -low))
+
+
+def test_the_variance_is_that_of_all_pairs():
+    # Cliff 1993, Eq. 6 in its own terms, for samples with ties.
+    a, b = np.array([1.0, 3.0, 3.0, 6.0]), np.array([0.0, 2.0, 3.0])
+    signs = np.sign(a[:, None] - b)
+    delta, (n, m) = signs.mean(), signs.shape
+    of_a, of_b = signs.mean(axis=1), signs.mean(axis=0)
+    variance = m**2 * ((of_a - delta) ** 2).sum() + n**2 * ((of_b - delta) ** 2).sum() - ((signs - delta) ** 2).sum()
+    variance = max(variance / (n * m * (n - 1) * (m - 1)), (1 - delta**2) / (n * m - 1))
+    z = 1.959964
+    reach = z * np.sqrt(variance * ((1 - delta**2) ** 2 + z**2 * variance))
+    ends = (delta - delta**3 + np.array([-1, 1]) * reach) / (1 - delta**2 + z**2 * variance)
+    assert cliffs_interval(a, b) == pytest.approx(tuple(ends), abs=1e-6)
+
+
+def test_samples_that_do_not_overlap_have_an_end():
+    low, high = cliffs_interval(np.arange(60.0) + 100, np.arange(30.0))
+    assert (low, high) == (pytest.approx(0.8), 1.0)
+    assert cliffs_interval(np.arange(30.0), np.arange(60.0) + 100) == (-1.0, pytest.approx(-0.8))
+
+
+def test_intervals_hold_the_true_delta_at_their_nominal_rate():
+    true = 2 * stats.norm.cdf(0.5 / np.sqrt(2)) - 1  # of two normal distributions half a deviation apart
+    held = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        low, high = cliffs_interval(rng.normal(0.5, 1, 60), rng.normal(0, 1, 90))
+        held += low <= true <= high
+    assert 181 <= held <= 199, held

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from frostmap.kernels import change
-from frostmap.kernels.frost_number import frozen_ground
+from frostmap.kernels.frost_number import frost_number, frozen_ground
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 TABLE3 = pd.read_csv(REFERENCE / "chen_nan_table3.csv", comment="#", index_col="class")
@@ -126,3 +126,67 @@ def test_edges():
         change.transition_matrix(np.ones((2, 2)), np.ones((2, 3)), 1.0)
     assert np.isnan(change.area_change([0.0, 1.0], [1.0, 0.0]).relative[0])
     assert np.isnan(change.shares([0.0, 0.0])).all()
+
+
+# ---- the frost number and its parts -----------------------------------------------------------------------------
+
+
+@gentle
+@given(ddf=st.tuples(degree_days, degree_days), ddt=st.tuples(degree_days, degree_days), e=st.tuples(soil, soil))
+def test_parts_of_the_frost_number_add_up_and_have_the_shares_of_z(ddf, ddt, e):
+    parts = change.frost_number_change(ddf[0], ddt[0], e[0], ddf[1], ddt[1], e[1])
+    numbers = [frost_number(*(each.astype(float) for each in state)) for state in zip(ddf, ddt, e, strict=True)]
+    np.testing.assert_allclose(parts.total, numbers[1] - numbers[0], atol=1e-12)
+    z = change.frozen_ground_change(*(each.astype(float) for each in (ddf[0], ddt[0], e[0], ddf[1], ddt[1], e[1])))
+    np.testing.assert_allclose(parts.freezing * z.total, z.freezing * parts.total, atol=1e-12)
+    np.testing.assert_allclose(parts.soil * z.total, z.soil * parts.total, atol=1e-12)
+    back = change.frost_number_change(ddf[1], ddt[1], e[1], ddf[0], ddt[0], e[0])
+    np.testing.assert_allclose(back.soil, -parts.soil, atol=1e-12)  # no order has to be chosen
+
+
+def test_parts_are_the_integral_along_the_straight_way():
+    before, after = (1500.0, 1400.0, 0.9), (1350.0, 1600.0, 0.97)
+    z = [np.log(state[0] / state[1]) - 2 * np.log(state[2]) for state in (before, after)]
+    way = np.linspace(*z, 200_001)
+    number = 1 / (1 + np.exp(-way / 2))
+    slope = np.trapezoid(number * (1 - number) / 2, way) / (z[1] - z[0])
+    parts = change.frost_number_change(*before, *after)
+    assert parts.soil == pytest.approx(-2 * np.log(0.97 / 0.9) * slope, rel=1e-8)
+    assert parts.forcing == pytest.approx((np.log(1350 / 1500) - np.log(1600 / 1400)) * slope, rel=1e-8)
+
+
+def test_what_does_not_change_has_no_part_and_a_nan_is_kept():
+    parts = change.frost_number_change([1000.0, np.nan], 1000.0, 0.9, [1000.0, 900.0], 1000.0, 0.9)
+    assert parts.total[0] == 0
+    assert np.isnan(parts.total[1])
+    assert np.isfinite(change.frost_number_change(0.0, 5000.0, 1.5, 15000.0, 0.0, 0.5).total)
+
+
+# ---- how sure it is ---------------------------------------------------------------------------------------------
+
+
+@gentle
+@given(
+    e=st.tuples(soil, soil),
+    u=st.tuples(st.floats(0, 0.3), st.floats(0, 0.3)),
+    c=st.tuples(st.floats(0, 0.3), st.floats(0, 0.3)),
+    r=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)  # fmt: skip
+def test_the_error_of_change_is_that_of_correlated_errors(e, u, c, r):
+    found = change.change_error(e[0], u[0], e[1], u[1], c[0], c[1], r[0], r[1])
+    both = (u[0] / e[0].astype(float), u[1] / e[1].astype(float))
+    variance = 4 * (both[0] ** 2 + both[1] ** 2 - 2 * r[1] * both[0] * both[1])
+    variance += 2 * (1 - r[0]) * (c[0] ** 2 + c[1] ** 2)
+    np.testing.assert_allclose(found**2, variance, atol=1e-9)
+
+
+def test_the_error_of_change_of_drawn_errors():
+    rng = np.random.default_rng(1)
+    cov = np.array([[1.0, 0.6], [0.6, 1.0]])
+    frost, thaw, soil_error = (rng.multivariate_normal([0, 0], cov, 200_000).T * c for c in (0.1, 0.08, 0.05))
+    drawn = (frost[1] - thaw[1] - 2 * soil_error[1]) - (frost[0] - thaw[0] - 2 * soil_error[0])
+    told = change.change_error(0.9, 0.045, 0.9, 0.045, 0.1, 0.08, 0.6, 0.6)
+    assert drawn.std() == pytest.approx(float(told), rel=0.01)
+    assert np.isnan(change.change_error(np.nan, 0.1, 0.9, 0.1, 0.1, 0.1))
+    with pytest.raises(ValueError, match="sums_together is 2"):
+        change.change_error(0.9, 0.1, 0.9, 0.1, 0.1, 0.1, 2.0)

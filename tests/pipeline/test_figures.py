@@ -21,7 +21,10 @@ from frostmap.kernels.frost_number import frost_number as frost_number_of
 from frostmap.kernels.frost_number import frozen_ground as frozen_ground_of
 from frostmap.pipeline import cubes, figures, schema
 from frostmap.pipeline.map_sheets import MapSheet, map_sheet
-from frostmap.pipeline.recipe import parse_recipe
+from frostmap.pipeline.recipe import Change, Rectangle, parse_recipe
+from frostmap.pipeline.stages.change import change_parts
+from frostmap.pipeline.stages.change import hot_spots as hot_spot_tables
+from frostmap.pipeline.stages.change_maps import change_window
 from frostmap.pipeline.work import Work
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")  # odc-geo's to_crs
@@ -103,9 +106,40 @@ def make_work(folder: Path, *, simulated: bool = True, pixels: int = 24, days: i
             write(work, "calibration/training", {schema.CLUSTER: cluster, schema.SOIL_E: e})
         true = np.stack([ddf + 60 * ridge, ddt - 40 * ridge, drift + 0.01 * ridge, frozen_ground_of(ddf, ddt, e)])
         write_truth(folder / f"truth-{epoch}.tif", true.astype(np.float32), geobox)
+    write_change(work, classes)
     write_days(work, ridge, rng, days)
     write_tables(work, classes, area, longitude, latitude, rng)
     return work
+
+
+def write_change(work, classes):
+    """Write maps of change, single years, and the tables of hot spots and drivers that follow from them."""
+    epochs = ("training", "target")
+    windows = [work.open(f"{stage}/{epoch}") for epoch in epochs for stage in ("forcing", "transfer", "frozen_ground")]
+    errors = {"clusters": np.zeros(1), "ddf_error": 0.1, "ddt_error": 0.1, "sums_together": 0.5, "e_together": 0.5}
+    made = change_window(*windows, **errors, non_frozen_below=0.5)
+    write(work, "change_maps", {variable: made[variable.name] for variable in schema.CHANGE})
+    for epoch in epochs:
+        land = np.isin(classes[epoch], (1, 2, 3))
+        frozen = np.where(land, (classes["training"] == 1).astype("uint8") + (classes["target"] == 1), 255)
+        write(work, f"single_years/{epoch}", {schema.YEARS_PERMAFROST: frozen})
+    states = {
+        f"{stage}/{epoch}": work.open(f"{stage}/{epoch}")
+        for epoch in epochs
+        for stage in ("forcing", "transfer", "frozen_ground", "covariates")
+    }
+    maps = work.open("change_maps")
+    recipe = work.recipe.model_copy(
+        update={"change": Change(rectangles=(WEST,), block_km=150.0, false_discoveries=0.9)}
+    )
+    (work.folder / "tables").mkdir()
+    for name, table in hot_spot_tables(recipe, work.geobox, work.pixel_km, maps, states).items():
+        table.to_csv(work.table_path(name), index=False)
+    parts, _ = change_parts(maps, work.geobox, 0.05)
+    parts.to_csv(work.table_path("change_parts"), index=False)
+
+
+WEST = Rectangle(name="west", bbox=(78.0, 31.0, 84.0, 36.0))
 
 
 def degree_days(mean):
@@ -152,7 +186,6 @@ def write_days(work, ridge, rng, days):
 
 
 def write_tables(work, classes, area, longitude, latitude, rng):
-    (work.folder / "tables").mkdir()
     frames = {}
     codes = [1, 2, 3, 4, 5]
     sizes = {epoch: [float(area[mapped == code].sum()) for code in codes] for epoch, mapped in classes.items()}

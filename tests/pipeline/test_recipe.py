@@ -31,7 +31,7 @@ SETTINGS = (
     "calibration",
     "transfer",
 )
-SETTINGS += ("frozen_ground", "store", "cluster")
+SETTINGS += ("frozen_ground", "change", "store", "cluster")
 
 Keys = tuple[str | int, ...]
 

@@ -105,3 +105,57 @@ def stratified_areas(counts: NDArray[Any], stratum_area: ArrayLike) -> AreaEstim
         overall_accuracy=float(np.diagonal(share).sum()),
         overall_error=float(np.sqrt((weight**2 * own_variance).sum())),
     )
+
+
+def drawn_interval(
+    counts: NDArray[Any],
+    stratum_area: ArrayLike,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+    draws: int = 4000,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the ends of intervals of the areas of `stratified_areas`, also where classes are rare.
+
+    A normal interval is too short where a large stratum has a few places of a class, or by chance none: none found then
+    counts as none there. Here the shares of classes in each stratum are drawn from their Dirichlet posterior, after a
+    prior that weighs as much as one place in all.
+
+    Parameters
+    ----------
+    counts : (k, k) integers
+        Places by what the map says (rows) and what was found (columns).
+    stratum_area : (k,)
+        Area of each class of the map.
+    rng : Generator
+        That draws.
+    confidence : float
+        Of the intervals.
+    draws : int
+        How many.
+
+    Returns
+    -------
+    low, high : (k,) float64
+        In the unit of the areas. NaN where a stratum that has an area has no place.
+
+    References
+    ----------
+    Berger, Bernardo and Sun 2015, doi:10.1214/14-BA915 (a prior of 1 / k a class, where many are empty).
+
+    Examples
+    --------
+    Twenty places in each half, and none of the second class in the first: it may be there all the same.
+
+    >>> low, high = drawn_interval(np.array([[20, 0], [0, 20]]), [50.0, 50.0], np.random.default_rng(1))
+    >>> bool(high[1] > 51), bool(low[1] < 50)
+    (True, True)
+    """
+    table, areas = np.asarray(counts, dtype=np.float64), np.asarray(stratum_area, dtype=np.float64)
+    k = areas.size
+    whole = np.zeros((draws, k))
+    for n, area in zip(table, areas, strict=True):
+        if area > 0:
+            whole += area * (rng.dirichlet(n + 1.0 / k, size=draws) if n.sum() > 0 else np.full(k, np.nan))
+    tail = (1.0 - confidence) / 2
+    low, high = np.quantile(whole, (tail, 1.0 - tail), axis=0)
+    return low, high

@@ -174,6 +174,135 @@ def frozen_ground_change(
     return FrozenGroundChange(winter, summer, soil)
 
 
+@dataclass(frozen=True)
+class FrostNumberChange:
+    """Change of the frost number F, part by part: arrays of one shape, without unit, that add up to the total."""
+
+    freezing: NDArray[np.float64]
+    """Part of the freezing sums: above 0 where winters grew colder."""
+    thawing: NDArray[np.float64]
+    """Part of the thawing sums: below 0 where summers grew warmer."""
+    soil: NDArray[np.float64]
+    """Part of the soil parameter: below 0 where E grew."""
+
+    @property
+    def forcing(self) -> NDArray[np.float64]:
+        """Part of the climate: freezing plus thawing."""
+        forcing: NDArray[np.float64] = self.freezing + self.thawing
+        return forcing
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """Change of F: forcing plus soil."""
+        total: NDArray[np.float64] = self.forcing + self.soil
+        return total
+
+
+def frost_number_change(
+    ddf_before: ArrayLike,
+    ddt_before: ArrayLike,
+    e_before: ArrayLike,
+    ddf_after: ArrayLike,
+    ddt_after: ArrayLike,
+    e_after: ArrayLike,
+) -> FrostNumberChange:
+    r"""Split the change of the frost number into what freezing, thawing and the soil parameter did.
+
+    F is a function of z = ln DDF - ln DDT - 2 ln E alone, F = 1 / (1 + exp(-z / 2)), and z is linear in its parts. Each
+    part of z has the same share of the change of F as of that of z,
+
+    .. math:: \Delta F_k = \Delta z_k \frac{F(z_2) - F(z_1)}{z_2 - z_1},
+
+    which is what it does along the straight way from one state to the other. No order in which the parts change has to
+    be chosen, and nothing is left over.
+
+    Parameters
+    ----------
+    ddf_before, ddt_before, ddf_after, ddt_after : any shapes that broadcast
+        Freezing and thawing degree days [°C d]; sums below 1 °C d count as 1, as in `frozen_ground_change`.
+    e_before, e_after : broadcast with them
+        Soil parameter E [1], positive.
+
+    Returns
+    -------
+    FrostNumberChange
+        float64; NaN where any input is NaN.
+
+    References
+    ----------
+    Aumann and Shapley 1974, Values of Non-Atomic Games, Princeton University Press (shares along a straight way).
+
+    Examples
+    --------
+    From F = 0.5, summers 20 % warmer at the same E: all of the change is thawing.
+
+    >>> change = frost_number_change(900.0, 900.0, 1.0, 900.0, 1080.0, 1.0)
+    >>> round(float(change.thawing), 4), float(change.soil), round(float(0.5 + change.total), 4)
+    (-0.0228, 0.0, 0.4772)
+    """
+    sums = (np.asarray(part, dtype=np.float64) for part in (ddf_before, ddt_before, ddf_after, ddt_after))
+    ddf, ddt, ddf_later, ddt_later = (np.maximum(part, 1.0) for part in sums)
+    e, e_later = np.asarray(e_before, dtype=np.float64), np.asarray(e_after, dtype=np.float64)
+    parts = frozen_ground_change(ddf, ddt, e, ddf_later, ddt_later, e_later)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.log(ddf / ddt) - 2.0 * np.log(e)
+        step = parts.total / 4.0
+        near = np.abs(step) < 1e-8
+        steep = np.where(near, 1.0, np.sinh(step) / np.where(near, 1.0, step))
+        slope = steep / (
+            8.0 * np.cosh(z / 4.0) * np.cosh(z / 4.0 + step)
+        )  # (F2 - F1) / (z2 - z1), without cancellation
+    return FrostNumberChange(parts.freezing * slope, parts.thawing * slope, parts.soil * slope)
+
+
+def change_error(
+    e_before: ArrayLike,
+    e_error_before: ArrayLike,
+    e_after: ArrayLike,
+    e_error_after: ArrayLike,
+    ddf_error: float,
+    ddt_error: float,
+    sums_together: float = 0.0,
+    e_together: float = 0.0,
+) -> NDArray[np.float64]:
+    r"""Return the standard error of the change of z = ln DDF - ln DDT - 2 ln E between two maps.
+
+    .. math:: \sigma^2 = 2 (1 - r_s) (c_F^2 + c_T^2) + 4 (u_1^2 + u_2^2 - 2 r_E u_1 u_2), \quad u = \sigma_E / E
+
+    Errors that both maps share cancel: r_s and r_E are the correlations, between the maps, of the errors at a pixel.
+
+    Parameters
+    ----------
+    e_before, e_error_before, e_after, e_error_after : any shapes that broadcast
+        Soil parameter E and its standard error [1] in both maps.
+    ddf_error, ddt_error : float
+        Relative standard errors of the degree-day sums of either map [1].
+    sums_together, e_together : float
+        Correlations r_s and r_E, 0 to 1.
+
+    Returns
+    -------
+    float64 array of the broadcast shape
+        NaN where an input is NaN, or E is 0.
+
+    Examples
+    --------
+    >>> round(float(change_error(0.9, 0.045, 0.9, 0.045, 0.1, 0.1)), 4)
+    0.2449
+    >>> round(float(change_error(0.9, 0.045, 0.9, 0.045, 0.1, 0.1, sums_together=0.9, e_together=1.0)), 4)
+    0.0632
+    """
+    for name, value in (("sums_together", sums_together), ("e_together", e_together)):
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} is {value}; wanted a correlation between 0 and 1")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first = np.asarray(e_error_before, np.float64) / np.asarray(e_before, np.float64)
+        second = np.asarray(e_error_after, np.float64) / np.asarray(e_after, np.float64)
+        soil = 4.0 * ((first - second) ** 2 + 2.0 * (1.0 - e_together) * first * second)
+        error: NDArray[np.float64] = np.sqrt(soil + 2.0 * (1.0 - sums_together) * (ddf_error**2 + ddt_error**2))
+    return np.where(np.isfinite(error), error, np.nan)
+
+
 def hot_spot_bound(
     share: float, permafrost_loss: float, non_frozen_gain: float, degradation_only: bool = False
 ) -> float:

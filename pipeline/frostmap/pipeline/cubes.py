@@ -34,6 +34,7 @@ COORDINATE_ATTRS: dict[str, dict[str, Any]] = {
         "flag_values": list(range(len(OVERPASSES))),
         "flag_meanings": " ".join(OVERPASSES),
     },
+    "year": {"long_name": "calendar year"},
     "composite": {"long_name": "16-day composite of the year"},
     "interval": {"long_name": "16-day interval of the year"},
     "harmonic": {"long_name": "mean, then cosine and sine of each harmonic of the year"},

@@ -537,6 +537,62 @@ class FrozenGround(Section):
     """The same of its thawing sum."""
 
 
+class Rectangle(Section):
+    """A part of the map that is told apart in all that is said of change."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What figures and tables call it."""
+    bbox: tuple[float, float, float, float]
+    """West, south, east, north [degrees]."""
+    kind: Literal["permafrost_lost", "frost_lost"] = "permafrost_lost"
+    """Which change: permafrost to other ground, or seasonally frozen to non-frozen ground."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        west, south, east, north = self.bbox
+        if not (west < east and south < north):
+            raise ValueError(f"west < east and south < north; found {list(self.bbox)}")
+        return self
+
+
+class Driver(Section):
+    """Rasters of something that may have driven change, such as air temperature."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """What tables call it: its change is target minus training."""
+    units: str = "1"
+    training: Path
+    target: Path
+
+
+class Change(Section):
+    """What changed between the epochs, where, by what, and how surely."""
+
+    block_km: Annotated[float, Field(gt=0, le=1000)] = 50.0
+    """Side of the blocks in which hot spots are looked for [km]; at least four pixels."""
+    false_discoveries: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of blocks (and of pixels) called changed that may be so by chance."""
+    rectangles: tuple[Rectangle, ...] = ()
+    """Hot spots that are named beforehand."""
+    adjacent_km: Annotated[float, Field(gt=0, le=500)] = 10.0
+    """Stable ground up to this far from degraded ground is compared with it [km]; at least one and a half pixels."""
+    thinning_km: Annotated[float, Field(gt=0, le=500)] = 10.0
+    """Tests take one pixel out of a square of this side: neighbours tell the same [km]."""
+    drivers: tuple[Driver, ...] = ()
+    """Rasters whose change is compared beside the chain's own variables."""
+    sums_together: Fraction = 0.5
+    """Correlation, between the epochs, of the errors of a pixel's degree-day sums. 0 is the most cautious."""
+    e_together: Fraction = 0.5
+    """The same of its E, where one forest predicts both."""
+    errors_together_km: Annotated[float, Field(gt=0, le=5000)] = 200.0
+    """Errors of pixels this near to each other are taken to be alike, where areas get intervals [km]."""
+    samples: Path | None = None
+    """CSV of places whose class was found out in both epochs: longitude, latitude, training, target."""
+    places: Annotated[int, Field(ge=0, le=10000)] = 50
+    """Places drawn at random in each kind of change to be looked at, thrice as many where nothing changed; 0: none."""
+    seed: int = 123
+
+
 class Store(Section):
     """Where and how the cube is kept; changes no result."""
 
@@ -617,6 +673,7 @@ class Recipe(Section):
     calibration: Calibration = Calibration()
     transfer: Transfer = Transfer()
     frozen_ground: FrozenGround = FrozenGround()
+    change: Change = Change()
     store: Store = Store()
     cluster: Cluster = Cluster()
 

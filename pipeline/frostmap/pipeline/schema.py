@@ -235,3 +235,44 @@ FROZEN_GROUND = Variable(
     "frozen ground: 1 permafrost, 2 seasonally frozen, 3 non-frozen, 4 glacier, 5 lake",
     fill=255,
 )
+
+TRANSITION = Variable(
+    "transition",
+    SPATIAL,
+    "uint8",
+    "1",
+    "class before times ten, plus class after: 11 permafrost in both, 12 permafrost to seasonally frozen, ...",
+    fill=255,
+)
+FREEZING_PART = Variable("change_by_freezing", SPATIAL, "float32", "1", "change of the frost number by freezing sums")
+THAWING_PART = Variable("change_by_thawing", SPATIAL, "float32", "1", "change of the frost number by thawing sums")
+SOIL_PART = Variable("change_by_soil", SPATIAL, "float32", "1", "change of the frost number by E")
+CHANGE_SCORE = Variable(
+    "change_score", SPATIAL, "float32", "1", "change of ln(DDF / (E2 DDT)), in standard errors; below 0 towards thaw"
+)
+CHANGE_CAUSE = Variable(
+    "change_cause",
+    SPATIAL,
+    "uint8",
+    "1",
+    "what changed the class: 0 it did not change, 1 forcing alone, 2 E alone, 3 either would, 4 only both; 255 none",
+    fill=255,
+)
+CHANGE = (TRANSITION, FREEZING_PART, THAWING_PART, SOIL_PART, CHANGE_SCORE, CHANGE_CAUSE)
+
+YEAR_CLASSES = Variable(
+    "frozen_ground",
+    ("year", "y", "x"),
+    "uint8",
+    "1",
+    "frozen ground of a single year: 1 permafrost, 2 seasonally frozen, 3 non-frozen, 4 glacier, 5 lake",
+    fill=255,
+)
+YEARS_PERMAFROST = Variable(
+    "years_permafrost", SPATIAL, "uint8", "1", "years of the epoch that are permafrost", fill=255
+)
+YEARS_KNOWN = Variable("years_known", SPATIAL, "uint8", "1", "years of the epoch that have a class", fill=255)
+YEARS_AGREEING = Variable(
+    "years_agreeing", SPATIAL, "uint8", "1", "years of the epoch whose class is that of the epoch's map", fill=255
+)
+SINGLE_YEARS = (YEAR_CLASSES, YEARS_PERMAFROST, YEARS_KNOWN, YEARS_AGREEING)

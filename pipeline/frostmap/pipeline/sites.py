@@ -46,10 +46,18 @@ def on_plane(
 
     Distances on the sinusoidal grid itself are wrong by up to a half: it is sheared.
     """
+    longitude, latitude = degrees_of(geobox, row, col)
+    plane = f"+proj=laea +lon_0={np.mean(longitude):.3f} +lat_0={np.mean(latitude):.3f} +units=km +datum=WGS84"
+    east, north = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(longitude, latitude)
+    return np.asarray(east, np.float64), np.asarray(north, np.float64)
+
+
+def degrees_of(
+    geobox: GeoBox, row: npt.ArrayLike, col: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return longitude and latitude of the centres of pixels [°]."""
     a, b, c, d, e, f = tuple(geobox.affine)[:6]
     right, down = np.asarray(col) + 0.5, np.asarray(row) + 0.5
     x, y = a * right + b * down + c, d * right + e * down + f
     longitude, latitude = Transformer.from_crs(str(geobox.crs), "EPSG:4326", always_xy=True).transform(x, y)
-    plane = f"+proj=laea +lon_0={np.mean(longitude):.3f} +lat_0={np.mean(latitude):.3f} +units=km +datum=WGS84"
-    east, north = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(longitude, latitude)
-    return np.asarray(east, np.float64), np.asarray(north, np.float64)
+    return np.asarray(longitude, np.float64), np.asarray(latitude, np.float64)

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 
+from frostmap.pipeline.figures.change import (
+    change_parts,
+    change_significance,
+    drivers,
+    hot_spots,
+    single_years,
+)
 from frostmap.pipeline.figures.charts import (
     areas,
     cluster_e,
@@ -221,6 +228,15 @@ FIGURES: tuple[Drawing, ...] = (
         probability,
     ),
     Drawing(
+        "single_years",
+        "Years in which ground is permafrost",
+        "areas",
+        "Each year of the epoch has a map of its own sums, with the epoch's E, lakes and glaciers. Yellow ground is "
+        "permafrost in some years only.",
+        "Maps of the number of single years in which ground is permafrost, in {epochs}.",
+        single_years,
+    ),
+    Drawing(
         "boreholes",
         "Boreholes on the map",
         "validation",
@@ -245,6 +261,42 @@ FIGURES: tuple[Drawing, ...] = (
         "Rows: the class before; columns: after. The diagonal, in bold, did not change.",
         "Table of the area that went from each class to each class between {epochs}.",
         transition,
+    ),
+    Drawing(
+        "change_parts",
+        "What changed the frost number",
+        "change",
+        "The change of F and its three parts, which add up to it exactly: freezing sums, thawing sums, and E. Red is "
+        "towards thaw. One scale for all.",
+        "Four maps between {epochs}: the change of the frost number, and what freezing, thawing and E did of it.",
+        change_parts,
+    ),
+    Drawing(
+        "change_significance",
+        "How sure the change is",
+        "change",
+        "Significant: the change is more than 1.96 of its standard errors, from those of the sums and of E "
+        "and from how far they go together in both epochs.",
+        "Map of changed ground between {epochs}, by whether the change is beyond the maps' errors.",
+        change_significance,
+    ),
+    Drawing(
+        "hot_spots",
+        "Where ground degraded",
+        "change",
+        "Share of each block's ground that degraded. Hot spots are blocks that lie together with more of it than "
+        "chance would have (Getis and Ord's Gi*, with the share of false discoveries held down).",
+        "Maps of the share of degraded ground in square blocks between {epochs}, with outlines of hot spots.",
+        hot_spots,
+    ),
+    Drawing(
+        "drivers",
+        "Degraded ground, and stable ground beside it",
+        "change",
+        "Boxes from quartile to quartile, with the median as a line and the mean as a diamond; whiskers end within 1.5 "
+        "boxes. Pixels further out are not drawn.",
+        "Box plots of changes of degree-day sums, E and other variables, in degraded and in stable ground.",
+        drivers,
     ),
     Drawing(
         "truth",

@@ -47,7 +47,13 @@ def areas(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
         "map is wrong at a place is said under validation."
     )
     sentences = [caution, *probability_sentences(work)]
-    return Section("areas", "Frost number and areas", sentences, [*parts, table, *covers(work)], [])
+    return Section(
+        "areas",
+        "Frost number and areas",
+        sentences,
+        [*parts, table, *thresholds(work), *single_years(work), *covers(work)],
+        [],
+    )
 
 
 def probability_sentences(work: Work) -> list[str]:
@@ -99,3 +105,53 @@ def covers(work: Work) -> list[Table]:
     }
     note = " ".join(text for name, text in notes.items() if name in kept)
     return [Table("What lakes and glaciers cover", header, rows, note)] if rows else []
+
+
+def thresholds(work: Work) -> list[Table]:
+    """Return what the areas would be if more or less freezing counted as none."""
+    rows: dict[str, list[str]] = {}
+    titles = []
+    for name, epoch in work.recipe.epochs.named().items():
+        if has_table(work, f"areas_by_threshold-{name}"):
+            titles.append(epoch.title)
+            for row in work.table(f"areas_by_threshold-{name}").to_dict("records"):
+                mark = " (the map's)" if row["chosen"] else ""
+                cells = [f"{row[key]:,.0f}" for key in ("permafrost", "seasonally_frozen", "non_frozen")]
+                rows.setdefault(f"{row['threshold']:g}{mark}", []).extend(cells)
+    if not rows:
+        return []
+    classes = ("permafrost", "seasonally frozen", "non-frozen")
+    header = ("freezing up to [°C d]", *(f"{name}, {title} [km²]" for title in titles for name in classes))
+    note = "No publication says how much freezing still counts as none. Ground that freezes by no more is non-frozen."
+    return [
+        Table(
+            "What the limit of non-frozen ground decides", header, [(key, *cells) for key, cells in rows.items()], note
+        )
+    ]
+
+
+def single_years(work: Work) -> list[Table]:
+    """Return the areas of each single year's map, for epochs of several years."""
+    lines = []
+    for name, epoch in work.recipe.epochs.named().items():
+        if not has_table(work, f"single_years-{name}"):
+            continue
+        table = work.table(f"single_years-{name}")
+        if len(table) < 2:
+            continue
+        for row in table.to_dict("records"):
+            known = row["permafrost"] + row["seasonally_frozen"] + row["non_frozen"]
+            cells = [f"{row[key]:,.0f}" for key in ("permafrost", "seasonally_frozen", "non_frozen")]
+            lines.append(
+                (f"{row['year']}", epoch.title, *cells, percent(row["agreeing"] / known if known else math.nan))
+            )
+    header = (
+        "year",
+        "epoch",
+        "permafrost [km²]",
+        "seasonally frozen [km²]",
+        "non-frozen [km²]",
+        "agrees with the epoch",
+    )
+    note = "Each year's own degree-day sums, with E, lakes and glaciers of the epoch."
+    return [Table("Maps of single years", header, lines, note)] if lines else []

@@ -4,6 +4,7 @@ from frostmap.pipeline.stage import Stage
 from frostmap.pipeline.stages.annual_cycle import ANNUAL_CYCLE
 from frostmap.pipeline.stages.calibration import CALIBRATION
 from frostmap.pipeline.stages.change import CHANGE
+from frostmap.pipeline.stages.change_maps import CHANGE_MAPS
 from frostmap.pipeline.stages.cloud_top import CLOUD_TOPS
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.degree_days import DEGREE_DAYS
@@ -19,6 +20,7 @@ from frostmap.pipeline.stages.maps import MAPS
 from frostmap.pipeline.stages.masks import MASKS
 from frostmap.pipeline.stages.observations import OBSERVATIONS_KEPT
 from frostmap.pipeline.stages.report import REPORT
+from frostmap.pipeline.stages.single_years import SINGLE_YEARS
 from frostmap.pipeline.stages.sky_classes import SKY_CLASSES
 from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.stages.transfer import TRANSFER
@@ -45,7 +47,9 @@ STAGES: tuple[Stage, ...] = (
     FOREST,
     TRANSFER,
     FROZEN_GROUND,
+    SINGLE_YEARS,
     VALIDATION,
+    CHANGE_MAPS,
     CHANGE,
     MAPS,
     REPORT,

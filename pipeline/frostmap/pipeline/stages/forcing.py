@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -35,6 +36,13 @@ def build(work: Work, epoch: str) -> Products:
     """Return the forcing: means over the epoch's years, or the rasters that the recipe gives."""
     if work.recipe.sources.forcing is not None:
         return Products(cube=_given(work, getattr(work.recipe.sources.forcing, epoch), epoch))
+    cubes, settings = yearly_sources(work, epoch)
+    made = map_windows(partial(means, **settings), cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
+    return Products(cube=made.cube, tasks=made.tasks)
+
+
+def yearly_sources(work: Work, epoch: str) -> tuple[list[xr.Dataset], dict[str, Any]]:
+    """Return the cubes that `means` and `yearly_sums` take windows of for an epoch, and their other arguments."""
     recipe = work.recipe
     kind, years = recipe.degree_days.year, recipe.degree_years(epoch)
     by_interval, yearly = _coefficients(work)
@@ -45,9 +53,9 @@ def build(work: Work, epoch: str) -> Products:
         if recipe.sources.ndvi is not None:
             cubes += [work.open(f"vegetation/{year}") for year in _greenness_years(years, kind)]
     minimum = recipe.degree_days.minimum_days
-    function = partial(means, years=years, kind=kind, thawing=by_interval, freezing=yearly, minimum_days=minimum)
-    made = map_windows(function, cubes, WRITES, {}, block=work.chunk_pixels, wanted=work.inside)
-    return Products(cube=made.cube, tasks=made.tasks)
+    return cubes, {
+        "years": years, "kind": kind, "thawing": by_interval, "freezing": yearly, "minimum_days": minimum,
+    }  # fmt: skip
 
 
 def _coefficients(work: Work) -> tuple[Coefficients, Coefficients]:
@@ -71,9 +79,22 @@ def means(
     minimum_days: int,
     kind: YearKind = "calendar",
 ) -> Block:
-    """Return the means over years of DDF and DDT, corrected where there are coefficients.
+    """Return the means over years of DDF and DDT of `yearly_sums`; a year with too few days counts for nothing."""
+    ddf, ddt = yearly_sums(
+        *windows, years=years, thawing=thawing, freezing=freezing, minimum_days=minimum_days, kind=kind
+    )
+    return {DDF.name: _mean(ddf), DDT.name: _mean(ddt)}
 
-    A year with too few days counts for nothing.
+
+def yearly_sums(
+    *windows: xr.Dataset,
+    years: list[int],
+    thawing: Coefficients,
+    freezing: Coefficients,
+    minimum_days: int,
+    kind: YearKind = "calendar",
+) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
+    """Return DDF and DDT of each year, corrected where there are coefficients; NaN where a year has too few days.
 
     Parameters
     ----------
@@ -109,7 +130,7 @@ def means(
             frost = corrected(frost, _mean(list(greenness)), latitude, freezing)
         ddf.append(frost)
         ddt.append(thaw)
-    return {DDF.name: _mean(ddf), DDT.name: _mean(ddt)}
+    return ddf, ddt
 
 
 def _greenness_years(years: list[int], kind: YearKind) -> list[int]:
@@ -155,7 +176,8 @@ def _plausible(path: Path, geobox: GeoBox, key: str) -> npt.NDArray[np.float32]:
     return sums
 
 
-def _inputs(recipe: Recipe, epoch: str) -> list[str]:
+def inputs_of(recipe: Recipe, epoch: str) -> list[str]:
+    """Return the steps whose results an epoch's sums are made of."""
     if recipe.sources.forcing is not None:
         return []
     years = recipe.degree_years(epoch)
@@ -176,7 +198,7 @@ FORCING = Stage(
     "mean annual freezing and thawing sums",
     build,
     scopes=all_epochs,
-    inputs=_inputs,
+    inputs=inputs_of,
     sources=_sources,
     sections=("degree_days", "ground_correction"),
     writes=WRITES,

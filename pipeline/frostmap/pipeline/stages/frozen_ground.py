@@ -46,6 +46,8 @@ CALIBRATED = "calibrated"
 """The map of the training epoch with the E that was calibrated."""
 UNDECIDED = (0.1, 0.9)
 """Where the probability of permafrost lies between these, the map does not know."""
+THRESHOLDS = (0.5, 10.0, 50.0)
+"""Freezing sums [°C d] that non-frozen ground is tried with, beside the recipe's: no publication says which."""
 
 
 def maps_of(recipe: Recipe) -> list[str]:
@@ -102,9 +104,10 @@ def build(work: Work, scope: str) -> Products:
     areas = delayed(class_areas)(ground, area, work.inside)
     like = soil[APPLICABLE.name].data if APPLICABLE.name in soil else None
     doubt = delayed(doubtful_areas)(chance, like, area)
+    tried = delayed(threshold_areas)(ddf, ddt, e, ground, area, settings.non_frozen_below)
     return Products(
         cube=xr.Dataset({v.name: (v.dims, layers[v.name], v.attrs) for v in WRITES}),
-        tables={f"areas-{scope}": delayed(_area_table)(areas, scope)},
+        tables={f"areas-{scope}": delayed(_area_table)(areas, scope), f"areas_by_threshold-{scope}": tried},
         metrics={
             f"areas_km2.{scope}": areas,
             f"uncertainty.{scope}": delayed(_with_errors)(doubt, ddf_error, ddt_error),
@@ -182,6 +185,27 @@ def class_areas(
     each = np.broadcast_to(area.reshape(ground.shape[0], -1), ground.shape)
     areas = {name: float(each[ground == code].sum()) for code, name in CLASS_KEYS.items()}
     return areas | {"unknown": float(each[inside & (ground == NO_CLASS)].sum())}
+
+
+def threshold_areas(
+    ddf: npt.NDArray[np.float32],
+    ddt: npt.NDArray[np.float32],
+    e: npt.NDArray[np.float32],
+    ground: npt.NDArray[np.uint8],
+    area: npt.NDArray[np.float64],
+    chosen: float,
+) -> pd.DataFrame:
+    """Return threshold [°C d], chosen, permafrost, seasonally_frozen, non_frozen [km2]: what the threshold decides."""
+    each = np.broadcast_to(area.reshape(ground.shape[0], -1), ground.shape)
+    land = np.isin(ground, (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN))
+    rows = []
+    for threshold in sorted({*THRESHOLDS, chosen}):
+        tried = frozen_ground(ddf, ddt, e, threshold)
+        areas = {
+            CLASS_KEYS[code]: float(each[land & (tried == code)].sum()) for code in CLASS_KEYS if code <= NON_FROZEN
+        }
+        rows.append({"threshold": threshold, "chosen": threshold == chosen} | areas)
+    return pd.DataFrame(rows)
 
 
 def _area_table(areas: dict[str, float], scope: str) -> pd.DataFrame:

@@ -42,12 +42,14 @@ def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     steps = [f"frozen_ground/{scope}" for scope in maps_of(recipe)]
     steps += [f"forcing/{epoch}" for epoch in all_epochs(recipe)]
     lst = recipe.sources.lst
+    steps += [f"single_years/{epoch}" for epoch in all_epochs(recipe) if lst]
     accounts = {"ingest": lst, "vegetation": recipe.sources.ndvi, "observations": lst, "gap_filling": lst}
     steps += [f"{stage}/{year}" for stage, source in accounts.items() if source for year in all_years(recipe)]
     optional = {
         "validation": validation_scopes(recipe),
         "forest": recipe.epochs.target,
         "change": recipe.epochs.target,
+        "change_maps": recipe.epochs.target,
         "ground_correction": lst and recipe.ground_correction.changes_anything,
     }
     return steps + [name for name, there in optional.items() if there]
