@@ -42,6 +42,9 @@ from frostmap.pipeline.simulate.relief import elevation
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
+from frostmap.pipeline.stages.precipitation import PRECIPITATION_MADE
+from frostmap.pipeline.stages.snow_cover import SNOW_COVER_MADE
+from frostmap.pipeline.stages.soil import SOIL_MADE
 from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.work import Work, sources_of
 
@@ -146,11 +149,13 @@ def greenness(work: Work, _year: str) -> Products:
 
 
 GREENNESS = Stage("vegetation", "NDVI", greenness, scopes=all_years, writes=(schema.NDVI_SERIES,))
+OF_GRIDS = (PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE)
+SOME_STAGES = (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, *OF_GRIDS, COVARIATES)
 
 
 @pytest.fixture(autouse=True)
 def _only_what_elevation_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "STAGES", (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, COVARIATES))
+    monkeypatch.setattr(plan, "STAGES", SOME_STAGES)
     monkeypatch.setattr(Work, "granules", property(lambda _: {}))
 
 
@@ -180,7 +185,7 @@ def reference(model: Path, client: Client, tmp_path_factory: pytest.TempPathFact
     """Return the predictors made from one raster that an independent program joined."""
     folder = tmp_path_factory.mktemp("reference")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "STAGES", (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, COVARIATES))
+        patch.setattr(plan, "STAGES", SOME_STAGES)
         patch.setattr(Work, "granules", property(lambda _: {}))
         made = run(recipe_of(model, "merged.tif"), folder, client=client)
     return made.work.open("covariates/training").load()
@@ -396,7 +401,7 @@ def test_a_step_stands_while_its_cells_do_and_only_terrain_is_made_again(
     source, work = {"kind": "folder", "catalogue": str(folder)}, tmp_path / "work"
     recipe = recipe_of(model, source, store={"chunk_pixels": 12})
     before = covariates(recipe, work, client)
-    assert [step.reason for step in plan.plan(recipe, work).steps] == [None] * 4
+    assert [step.reason for step in plan.plan(recipe, work).steps] == [None] * 7
 
     with rasterio.open(folder / f"{NAMES[0]}.tif", "w", **cell_profile(CORNERS[0])) as file:
         file.write(np.full((1, FINE, FINE), 4000, "float32"))

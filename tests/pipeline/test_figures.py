@@ -352,9 +352,13 @@ def everything(work) -> Drawn:
         return Drawn(made, figures.draw_all(work))
 
 
+NOT_READ = ("granules_mod13a2", "granules_mod10a1")
+"""Of NDVI one product is taken, and snow is a raster."""
+
+
 @pytest.fixture
 def drawn(everything) -> dict[str, Figure | None]:
-    return everything.figures
+    return {name: figure for name, figure in everything.figures.items() if name not in NOT_READ}
 
 
 def texts(figure: Figure) -> str:
@@ -380,7 +384,7 @@ def test_figures_of_observations_do_not_say_simulated(work, sheet):
 
 def test_files_are_whole_pictures_with_something_in_them(work, everything):
     paths = everything.paths
-    assert [path.stem for path in paths] == [drawing.name for drawing in figures.FIGURES]
+    assert [path.stem for path in paths] == [each.name for each in figures.FIGURES if each.name not in NOT_READ]
     assert {path.parent for path in paths} == {work.folder / "figures"}
     for path in paths:
         picture = matplotlib.image.imread(path)

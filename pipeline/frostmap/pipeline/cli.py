@@ -168,6 +168,9 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
         found = ", ".join(f"{number:,} from {name}" for name, number in cells["found_in"].items())
         missing = f"; in no catalogue: {', '.join(cells['missing'])}" if cells["missing"] else ""
         session.say(f"cells    of elevation, {cells['expected']:,} wanted: {found}{missing}")
+    for read in summary["grids"]:
+        span = read["first"] if read["first"] == read["last"] else f"{read['first']} to {read['last']}"
+        session.say(f"grids    of {read['step']}, {read['what']}: {read['series']}, {read['files']:,} files, {span}")
     table = Table(Column("step", no_wrap=True), "what", "why", box=box.SIMPLE)
     for heading in ("chunks", "bytes", "memory a worker"):
         table.add_column(heading, justify="right")

@@ -10,7 +10,7 @@ from typing import Any
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.completeness import Hole, expected, holes, outages
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.work import PRODUCTS, Work, sources_of
+from frostmap.pipeline.work import Work, products_of, sources_of
 
 
 def completeness(work: Work) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def completeness(work: Work) -> dict[str, Any]:
     products: list[dict[str, Any]] = []
     explained: Counter[str] = Counter()
     for kind, years in work.granules.items():
-        for name in PRODUCTS[kind]:
+        for name in products_of(work.recipe, kind):
             collection = load_collection(name)
             for year, granules in years.items():
                 found = [granule for granule in granules if granule.product == collection.product]
@@ -55,7 +55,7 @@ def completeness(work: Work) -> dict[str, Any]:
 
 
 def sources_asked(recipe: Recipe, kind: str) -> list[str]:
-    """Return the names of the sources of a kind of granules (lst, ndvi), in the order in which they are asked."""
+    """Return the names of the sources of a kind of granules, in the order in which they are asked."""
     return [source.name for source in sources_of(recipe).get(kind, [])]
 
 

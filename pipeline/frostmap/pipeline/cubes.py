@@ -37,6 +37,7 @@ COORDINATE_ATTRS: dict[str, dict[str, Any]] = {
     "year": {"long_name": "calendar year"},
     "composite": {"long_name": "16-day composite of the year"},
     "interval": {"long_name": "16-day interval of the year"},
+    "month": {"long_name": "month of the year"},
     "harmonic": {"long_name": "mean, then cosine and sine of each harmonic of the year"},
 }
 

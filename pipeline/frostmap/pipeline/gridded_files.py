@@ -329,7 +329,7 @@ def dates_of(dataset: xr.Dataset, array: xr.DataArray, said: NamedLayer, path: P
         found=f"{years_said}{array.shape[0]} layers" + (f" counted in '{units}'" if units else ", uncounted")
         + (f" from {counted[0][0]}-{counted[0][1]:02d}" if counted else ""),
         wanted="an axis of time in days or hours since a date; or whole years that are in its name",
-        remedy="name the file as the archive does; see docs/covariates.md",
+        remedy="name the file as the archive does; see docs/how-to/covariates.md",
     )  # fmt: skip
 
 

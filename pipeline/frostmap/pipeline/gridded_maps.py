@@ -42,6 +42,11 @@ CELL_BYTES, PIXEL_BYTES = 60, 90
 FILE_COLUMNS = ("what", "series", "doi", "file", "bytes", "sha256", "layers", "first", "last", "kernel")
 """Of the table of files that a covariate was made of."""
 
+PIXEL_COLUMNS = (
+    "what", "frame", "pixels", "beyond", "no_value", "impossible", "partly", "lowest", "median", "highest",
+)  # fmt: skip
+"""Of the table of what became of pixels."""
+
 Numbers = npt.NDArray[np.float64]
 
 
@@ -216,9 +221,8 @@ def fields_of_frame(
 
 def account(notes: Sequence[Any], fields: Sequence[Field], name: str) -> Noted:
     """Return the table of what became of pixels, and the complaint where a field has no value or an unlikely median."""
-    columns = ["what", "frame", "pixels", "beyond", "no_value", "impossible", "partly", "lowest", "median", "highest"]
-    table = pd.DataFrame([note for several in notes for note in several or ()], columns=columns)
-    table = table.sort_values(columns[:2], ignore_index=True)
+    table = pd.DataFrame([note for several in notes for note in several or ()], columns=list(PIXEL_COLUMNS))
+    table = table.sort_values(["what", "frame"], ignore_index=True)
     complaints = [complaint for field in fields if (complaint := _complaint(table, field)) is not None]
     return Noted(tables={name: table}, complaint=complaints[0] if complaints else None)
 

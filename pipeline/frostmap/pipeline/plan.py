@@ -17,6 +17,7 @@ from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Stage, step_name
 from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.stages.covariates import grids_read
 from frostmap.pipeline.work import Work
 
 _FILES = ("granules", "step elevation_cells", "acceptance")
@@ -80,6 +81,7 @@ class Plan:
             ),
             "completeness": completeness(work),
             "elevation_cells": work.elevation_cells.summary() if work.elevation_cells else None,
+            "grids": grids_read(work),
             "workers": workers(work.recipe),
             "memory_per_worker_bytes": memory_per_worker(work.recipe),
             "steps": [

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from frostmap.catalogs.elevation import ModelId
+from frostmap.catalogs.gridded import PrecipitationId, SnowId, SoilId
 from frostmap.kernels.diurnal_cycle import DailyMean
 from frostmap.kernels.drainage import Flow
 from frostmap.pipeline.errors import UserError
@@ -57,6 +58,8 @@ class PolygonLayer(Section):
 
 
 _PATH, _LAYER, _CATALOGUE, _TABLE = "a path", "a layer", "a catalogue", "a table"
+_RASTERS, _SERIES = "a raster for each epoch", "a gridded series"
+_TAGS = (_PATH, _LAYER, _CATALOGUE, _TABLE, _RASTERS, _SERIES)
 """What a source is; pydantic puts it among the keys of its errors, and no key has a blank."""
 
 PathOrLayer = Annotated[
@@ -147,6 +150,17 @@ class Catalogue(Section):
         return [self, *(self.second.in_turn() if self.second else [])]
 
 
+class VegetationCatalogue(Catalogue):
+    """Where granules of vegetation indices are found."""
+
+    product: Literal["mod13a1", "mod13a2"] = "mod13a1"
+    """mod13a1: 500 m, averaged two by two; mod13a2: 1 km, not on Planetary Computer."""
+
+
+class SnowCatalogue(Catalogue):
+    """Where daily granules of the snow index, MOD10A1, are found."""
+
+
 class ElevationCatalogue(Catalogue):
     """Where the cells of an elevation model are found."""
 
@@ -176,6 +190,52 @@ class ByEpoch(Section):
 
     training: Path
     target: Path | None = None
+
+
+class PrecipitationSeries(Section):
+    """Months of precipitation, whose sums are averaged over the years of each epoch."""
+
+    series: PrecipitationId
+    """china-precipitation-1km (as in the paper), terraclimate, or era5-land."""
+    folder: Path
+    """Where its files are, under their archive's names."""
+
+
+class SnowSeries(Section):
+    """Days of snow cover, which are averaged over the years of each epoch."""
+
+    series: SnowId
+    """awt-modis-fsc: High Asia at 0.005°, as in the paper."""
+    folder: Path
+    """Where its files are, under their archive's names."""
+
+
+class SoilSeries(Section):
+    """Layers of sand and clay, which are averaged over a depth."""
+
+    series: SoilId
+    """shangguan-2013 (China, as in the paper), or soilgrids-2 (the world)."""
+    folder: Path
+    """Where its files are, under their archive's names."""
+    depths: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] = (0.0, 200.0)
+    """Between which layers count, each by its thickness [cm]."""
+
+
+def _kind_of_source(given: Any) -> str:
+    keys = given.keys() if isinstance(given, dict) else getattr(type(given), "model_fields", {}).keys()
+    if "series" in keys:
+        return _SERIES
+    return _CATALOGUE if keys & {"kind", "catalogue"} else _RASTERS
+
+
+PrecipitationSource = Annotated[
+    Annotated[ByEpoch, Tag(_RASTERS)] | Annotated[PrecipitationSeries, Tag(_SERIES)],
+    Discriminator(lambda given: _SERIES if _kind_of_source(given) == _SERIES else _RASTERS),
+]
+SnowSource = Annotated[
+    Annotated[ByEpoch, Tag(_RASTERS)] | Annotated[SnowSeries, Tag(_SERIES)] | Annotated[SnowCatalogue, Tag(_CATALOGUE)],
+    Discriminator(_kind_of_source),
+]
 
 
 class CoverByEpoch(Section):
@@ -251,8 +311,8 @@ class Sources(Section):
 
     lst: Catalogue | None = None
     """MOD11A1 and MYD11A1 granules."""
-    ndvi: Catalogue | None = None
-    """MOD13A1 granules."""
+    ndvi: VegetationCatalogue | None = None
+    """MOD13A1 or MOD13A2 granules."""
     allow_hosts: tuple[str, ...] = ()
     """Hosts, or host:port, that granules may come from although they are private or not encrypted."""
     forcing: ForcingByEpoch | None = None
@@ -263,14 +323,16 @@ class Sources(Section):
     """Ready soil clusters (whole numbers from 1); instead of clustering the covariates."""
     elevation: PathOrCells | None = None
     """Elevation [m]: a raster in degrees, or where the cells of an elevation model are found."""
+    soil: SoilSeries | None = None
+    """Sand and clay by depth; or two rasters, the next two keys."""
     sand: Path | None = None
     """Sand [%], root zone or 0-2 m."""
     clay: Path | None = None
     """Clay [%]."""
-    snow_cover: ByEpoch | None = None
-    """Mean fractional snow cover [%]."""
-    precipitation: ByEpoch | None = None
-    """Mean annual precipitation [mm]."""
+    snow_cover: SnowSource | None = None
+    """Mean fractional snow cover [%]: a series of days, MOD10A1 granules, or a raster of the mean for each epoch."""
+    precipitation: PrecipitationSource | None = None
+    """Mean annual precipitation [mm]: a series of months, or a raster of the mean for each epoch."""
     lakes: CoverByEpoch | None = None
     """Lakes: polygons (GeoPackage, shapefile, GeoJSON), or a raster of the share of each of its cells, 0 to 1."""
     glaciers: CoverByEpoch | None = None
@@ -297,6 +359,18 @@ class Sources(Section):
         if self.lst is not None and self.forcing is not None:
             raise ValueError("either granules (sources.lst) or ready degree-day sums (sources.forcing), not both")
         return self
+
+    @model_validator(mode="after")
+    def _one_soil(self) -> Self:
+        given = [name for name in ("sand", "clay") if getattr(self, name) is not None]
+        if self.soil is not None and given:
+            raise ValueError(f"either a series (sources.soil) or rasters (sources.{given[0]}), not both")
+        return self
+
+    @property
+    def texture(self) -> bool:
+        """Whether sand and clay are known."""
+        return self.soil is not None or (self.sand is not None and self.clay is not None)
 
 
 class Downloads(Section):
@@ -686,6 +760,7 @@ class Recipe(Section):
             raise ValueError("sources.surveys is empty: E is calibrated on at least one surveyed map")
         derived = ("elevation", "sand", "clay", "snow_cover", "precipitation", "ndvi")
         missing = [name for name in derived if getattr(sources, name) is None]
+        missing = [name for name in missing if name not in ("sand", "clay") or sources.soil is None]
         if missing and sources.clusters is None:
             raise ValueError(f"sources lack {missing}, from which soil clusters are made (or give sources.clusters)")
         if missing and self.epochs.target:
@@ -694,7 +769,7 @@ class Recipe(Section):
             by_epoch = ("forcing", "snow_cover", "precipitation", "lakes", "glaciers", "truth")
             for name in by_epoch:
                 given = getattr(sources, name)
-                if given is not None and given.target is None:
+                if given is not None and getattr(given, "target", given) is None:
                     raise ValueError(f"sources.{name} has no 'target', but epochs.target is asked for")
         if sources.lst:
             self._enough_for_the_ground_correction()
@@ -817,9 +892,9 @@ def _as_user_error(error: ValidationError, root: yaml.Node | None, path: Path) -
     faults = error.errors(include_url=False)
     lines = []
     for fault in faults:
-        keys = [str(key) for key in fault["loc"] if key not in (_PATH, _LAYER, _CATALOGUE, _TABLE)]
+        keys = [str(key) for key in fault["loc"] if key not in _TAGS]
         unknown = fault["type"] == "extra_forbidden"  # whatever it holds, such as a password, is not repeated
-        message = _unknown_key(keys) if unknown else fault["msg"] + _found(fault["input"])
+        message = _unknown_key(fault["loc"]) if unknown else fault["msg"] + _found(fault["input"])
         lines.append(f"{'.'.join(keys) or 'recipe'}, line {_line(root, keys)}: {message}")
     count = f"{len(faults)} things" if len(faults) > 1 else "one thing"
     return UserError(
@@ -839,15 +914,20 @@ def _found(given: Any) -> str:
     return "" if isinstance(given, dict) or _MAY_HOLD_A_PASSWORD.search(str(given)) else f" (found {given!r})"
 
 
-def _unknown_key(keys: list[str]) -> str:
+def _unknown_key(place: tuple[int | str, ...]) -> str:
     """Return what to say of a key that its section does not know: the nearest that it does."""
     section: type[Section] = Recipe
-    for key in keys[:-1]:
-        if not key.isdigit():  # a place in a list: the list's field named the section already
-            section = _section_in(section.model_fields[key].annotation) or section
-    nearest = difflib.get_close_matches(keys[-1], section.model_fields, n=1, cutoff=0.5)
+    annotation: Any = None
+    *above, unknown = map(str, place)
+    for key in above:
+        if key in _TAGS:  # which of several sections
+            section = _section_in(_tagged(annotation, key)) or section
+        elif not key.isdigit():  # a place in a list: the list's field named the section already
+            annotation = section.model_fields[key].annotation
+            section = _section_in(annotation) or section
+    nearest = difflib.get_close_matches(unknown, section.model_fields, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    return f"unknown key '{keys[-1]}': {hint}known here: {', '.join(sorted(section.model_fields))}"
+    return f"unknown key '{unknown}': {hint}known here: {', '.join(sorted(section.model_fields))}"
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
@@ -855,6 +935,14 @@ def _section_in(annotation: Any) -> type[Section] | None:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+
+
+def _tagged(annotation: Any, tag: str) -> Any:
+    """Return the part of an annotation that has a tag; None if there is none."""
+    parts = get_args(annotation)
+    if Tag(tag) in parts:
+        return annotation
+    return next((found for part in parts if (found := _tagged(part, tag)) is not None), None)
 
 
 def _line(root: yaml.Node | None, keys: list[str]) -> int:

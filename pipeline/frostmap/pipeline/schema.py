@@ -97,6 +97,12 @@ RAW = (LST, QC, VIEW_TIME, VIEW_ANGLE)
 
 NDVI_SERIES = Variable("ndvi", ("composite", "y", "x"), "float32", "1", "NDVI of 16-day composites")
 
+SNOW_BY_MONTH = Variable(
+    "snow_by_month", ("month", "y", "x"), "float32", "%", "mean snow cover of the days that were seen"
+)
+SNOW_DAYS = Variable("days_seen", ("month", "y", "x"), "int16", "d", "days of the month whose snow cover was seen")
+SNOW_YEAR = (SNOW_BY_MONTH, SNOW_DAYS)
+
 ANNUAL_CYCLE = Variable(
     "annual_cycle", ("harmonic", "overpass", "y", "x"), "float32", "degC", "mean, cosine and sine terms of clear days"
 )

@@ -38,12 +38,19 @@ from frostmap.pipeline.downloads import Downloads
 from frostmap.pipeline.elevation_cells import MARGIN, square_degrees
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.polygons import PolygonFile, open_polygons, outline
-from frostmap.pipeline.recipe import Catalogue, ElevationCatalogue, PolygonLayer, Recipe, YearKind
+from frostmap.pipeline.recipe import (
+    Catalogue,
+    ElevationCatalogue,
+    PolygonLayer,
+    Recipe,
+    VegetationCatalogue,
+    YearKind,
+)
 from frostmap.pipeline.stage import all_years
 from frostmap.pipeline.storage import Storage
 
-PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1",)}
-"""Product definitions behind each kind of granules in a recipe's sources."""
+PRODUCTS = {"lst": ("mod11a1", "myd11a1"), "ndvi": ("mod13a1", "mod13a2"), "snow_cover": ("mod10a1",)}
+"""Product definitions behind each kind of granules in a recipe's sources; of NDVI one is taken."""
 
 
 KM_PER_DEGREE = 111.2
@@ -110,10 +117,10 @@ class Work:
 
     @cached_property
     def granules(self) -> dict[str, dict[str, list[Granule]]]:
-        """What the sources have: granules by kind (lst, ndvi) and year."""
+        """What the sources have: granules by kind (lst, ndvi, snow_cover) and year."""
         found: dict[str, dict[str, list[Granule]]] = {}
-        for kind, products in PRODUCTS.items():
-            sources = self.sources.get(kind)
+        for kind in PRODUCTS:
+            sources, products = self.sources.get(kind), products_of(self.recipe, kind)
             if sources:
                 found[kind] = {
                     year: [granule for product in products for granule in self._search(kind, sources, product, year)]
@@ -123,7 +130,7 @@ class Work:
 
     @cached_property
     def sources(self) -> dict[str, list[Source]]:
-        """Where each kind of granules (lst, ndvi) and elevation are looked for, in turn, under names of their own."""
+        """Where each kind of granules and elevation are looked for, in turn, under names of their own."""
         return sources_of(self.recipe)
 
     @cached_property
@@ -314,6 +321,7 @@ class Work:
             "overpass": 4,
             "composite": 23,
             "interval": 23,
+            "month": 12,
             "harmonic": 1 + 2 * self.recipe.gap_filling.harmonics,
         }
         return lengths | ({"time": days_in(int(scope))} if scope.isdigit() else {})
@@ -325,8 +333,16 @@ class Work:
         return size * KM_PER_DEGREE if self.geobox.crs is not None and self.geobox.crs.geographic else size / 1000
 
 
+def products_of(recipe: Recipe, kind: str) -> tuple[str, ...]:
+    """Return the product definitions behind a kind of granules; none where the recipe has no source of it."""
+    given = getattr(recipe.sources, kind)
+    if isinstance(given, VegetationCatalogue):
+        return (given.product,)
+    return PRODUCTS[kind] if isinstance(given, Catalogue) else ()
+
+
 def sources_of(recipe: Recipe) -> dict[str, list[Source]]:
-    """Return the sources of a recipe by what is looked for in them (lst, ndvi, elevation), in turn.
+    """Return the sources of a recipe by what is looked for in them (each kind of granules, elevation), in turn.
 
     Over the whole recipe, no two of them are called alike.
     """

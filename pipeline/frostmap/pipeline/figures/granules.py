@@ -26,7 +26,7 @@ GRANULE_STATES = {
 }
 """What may have become of a granule; light is as it should be or explained."""
 
-GRANULE_TABLES = {"lst": "granules", "ndvi": "composites"}
+GRANULE_TABLES = {"lst": "granules", "ndvi": "composites", "snow_cover": "snow_days"}
 """Tables of what became of granules, by kind, each followed by its year."""
 
 EXPLAINED = "known outage: "
@@ -34,7 +34,7 @@ EXPLAINED = "known outage: "
 
 
 def granule_states(work: Work, kind: str) -> pd.DataFrame:
-    """Return the tables of a kind of granules (lst, ndvi) as one, with the year and the state of each granule.
+    """Return the tables of a kind of granules (lst, ndvi, snow_cover) as one, with each one's year and state.
 
     Returns
     -------

@@ -61,7 +61,7 @@ def granules(work: Work, pictures: Mapping[str, list[Picture]]) -> Section:
             for row in faulty.head(MOST_ROWS).to_dict("records")
         ]
         more = len(faulty) - len(listed)
-        where = "tables/granules-YEAR.csv and tables/composites-YEAR.csv have them all"
+        where = "tables/granules-YEAR.csv, composites-YEAR.csv and snow_days-YEAR.csv have them all"
         note = f"And {more:,} more: {where}." if more > 0 else ""
         title = "Granules that are missing or unreadable, known outages aside"
         parts.append(Table(title, ("granule", "status", "reason"), listed, note))

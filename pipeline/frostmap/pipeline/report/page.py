@@ -29,7 +29,7 @@ from frostmap.pipeline.report.soil import soil
 from frostmap.pipeline.report.truth import truth
 from frostmap.pipeline.report.validation import validation
 from frostmap.pipeline.report.words import flat, in_words, unbroken
-from frostmap.pipeline.work import PRODUCTS, Work
+from frostmap.pipeline.work import PRODUCTS, Work, products_of
 
 PAPER_DOI = "10.6084/m9.figshare.30997375"
 """Data of the paper whose method this is."""
@@ -69,7 +69,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         simulated=work.recipe.simulated,
         region=region_in_words(work),
         sections=sections,
-        products=[load_collection(product) for names in PRODUCTS.values() for product in names],
+        products=[load_collection(product) for kind in PRODUCTS for product in products_of(work.recipe, kind)],
         granules_were_read=work.recipe.sources.lst is not None,
         paper_doi=PAPER_DOI,
         every_number=flat(work.metrics),

@@ -164,8 +164,7 @@ def _temperature_layers() -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def _vegetation_layers() -> tuple[Layer, ...]:
-    prefix = "500m 16 days "
+def _vegetation_layers(prefix: str) -> tuple[Layer, ...]:
     index: dict[str, Any] = {"scale": 10000.0, "offset": 0.0, "stac_scale": 0.0001}
     angle: dict[str, Any] = {"units": "degrees", "scale": 100.0, "offset": 0.0, "stac_scale": 0.01}
     rows: list[tuple[str, str, tuple[int, int], int, dict[str, Any]]] = [
@@ -187,12 +186,21 @@ def _vegetation_layers() -> tuple[Layer, ...]:
     )
 
 
+def _snow_layers() -> tuple[Layer, ...]:
+    return (
+        Layer("NDSI_Snow_Cover", "uint8", "NDSI snow cover from best observation of the day", (0, 100), 255),
+        Layer("NDSI_Snow_Cover_Basic_QA", "uint8", "NDSI snow cover general quality value", (0, 4), 255),
+    )
+
+
 _TEMPERATURE = Product("MODIS_Grid_Daily_1km_LST", _temperature_layers(), 1, 1000)
 
 PRODUCTS: dict[str, Product] = {
     "MOD11A1": _TEMPERATURE,
     "MYD11A1": _TEMPERATURE,
-    "MOD13A1": Product("MODIS_Grid_16DAY_500m_VI", _vegetation_layers(), 2, 500),
+    "MOD13A1": Product("MODIS_Grid_16DAY_500m_VI", _vegetation_layers("500m 16 days "), 2, 500),
+    "MOD13A2": Product("MODIS_Grid_16DAY_1km_VI", _vegetation_layers("1 km 16 days "), 1, 1000),
+    "MOD10A1": Product("MOD_Grid_Snow_500m", _snow_layers(), 2, 500),
 }
 """Products that are simulated, by short name."""
 

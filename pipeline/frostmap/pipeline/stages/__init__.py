@@ -19,9 +19,13 @@ from frostmap.pipeline.stages.ingest import INGEST
 from frostmap.pipeline.stages.maps import MAPS
 from frostmap.pipeline.stages.masks import MASKS
 from frostmap.pipeline.stages.observations import OBSERVATIONS_KEPT
+from frostmap.pipeline.stages.precipitation import PRECIPITATION_MADE
 from frostmap.pipeline.stages.report import REPORT
 from frostmap.pipeline.stages.single_years import SINGLE_YEARS
 from frostmap.pipeline.stages.sky_classes import SKY_CLASSES
+from frostmap.pipeline.stages.snow_cover import SNOW_COVER_MADE
+from frostmap.pipeline.stages.snow_days import SNOW_DAYS_SEEN
+from frostmap.pipeline.stages.soil import SOIL_MADE
 from frostmap.pipeline.stages.terrain import TERRAIN_MADE
 from frostmap.pipeline.stages.transfer import TRANSFER
 from frostmap.pipeline.stages.validation import VALIDATION
@@ -33,6 +37,10 @@ STAGES: tuple[Stage, ...] = (
     MASKS,
     ELEVATION_CELLS,
     TERRAIN_MADE,
+    PRECIPITATION_MADE,
+    SNOW_DAYS_SEEN,
+    SNOW_COVER_MADE,
+    SOIL_MADE,
     OBSERVATIONS_KEPT,
     CLOUD_TOPS,
     SKY_CLASSES,

@@ -20,7 +20,7 @@ from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, miss
 from frostmap.pipeline.recipe import Recipe, YearKind
 from frostmap.pipeline.schema import NDVI_SERIES
 from frostmap.pipeline.stage import Products, Stage, all_years
-from frostmap.pipeline.work import Work
+from frostmap.pipeline.work import Work, products_of
 
 COMPOSITES, DAYS = 23, 16
 LONGEST_GAP = 4
@@ -31,14 +31,15 @@ Series = npt.NDArray[np.float32]
 
 def build(work: Work, year: str) -> Products:
     """Return NDVI of a year, and the account of its granules."""
-    collection = load_collection("mod13a1")
+    collection = load_collection(products_of(work.recipe, "ndvi")[0])
     first = date(int(year), 1, 1)
     by_tile: dict[str, dict[int, Granule]] = {tile: {} for tile in work.tiles}
     for granule in work.granules["ndvi"][year]:
         by_tile[str(granule.tile)][(granule.date - first).days // DAYS] = granule
 
     read = delayed(_read_tile, pure=False, traverse=False)
-    how = Reading(collection, ("ndvi", "reliability"), 2 * work.recipe.region.pixels_per_tile, work.downloads)
+    fine = (collection.pixels_per_tile or 1200) // 1200  # of 500 m, four are a pixel
+    how = Reading(collection, ("ndvi", "reliability"), fine * work.recipe.region.pixels_per_tile, work.downloads)
     series = da.full((COMPOSITES, *work.shape), np.nan, dtype="float32", chunks=(COMPOSITES, -1, -1))
     tasks = []
     for tile, granules in by_tile.items():
@@ -48,7 +49,7 @@ def build(work: Work, year: str) -> Products:
         top, left = work.tile_origin(tile)
         crop = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
         shape = (COMPOSITES, rows.stop - rows.start, cols.stop - cols.start)
-        task = read(granules, how, crop)
+        task = read(granules, how, crop, fine)
         part = Part(NDVI_SERIES.name, NDVI_SERIES.name, (slice(0, COMPOSITES), rows, cols))
         tasks.append(Task(tile, task, (part,), work.identity_of(granules)))
         series[:, rows, cols] = da.from_delayed(task[NDVI_SERIES.name], shape, dtype=np.dtype("float32"))
@@ -78,15 +79,15 @@ def of_one_year(series: Mapping[int, npt.NDArray[Any]], year: int, kind: YearKin
     return np.concatenate([series[year][:half], series[year - 1][half:]])
 
 
-def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice]) -> Result:
+def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice], fine: int) -> Result:
     shape = (COMPOSITES, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
     series: Series = np.full(shape, np.nan, dtype=np.float32)
     notes = []
     for composite, arrays, note in read_each(granules, how):
         notes.append(note)
         if arrays is not None:
-            fine = usable_ndvi(arrays["ndvi"], arrays["reliability"], how.collection)
-            series[composite] = mean_of_four(fine)[crop]
+            ndvi = usable_ndvi(arrays["ndvi"], arrays["reliability"], how.collection)
+            series[composite] = (mean_of_four(ndvi) if fine == 2 else ndvi)[crop]
     failed = sum(note["status"] == "bad" for note in notes)
     return {NDVI_SERIES.name: interpolate_gaps(series, LONGEST_GAP), NOTES: notes, FAILED: failed}
 
@@ -132,6 +133,13 @@ def interpolate_gaps(series: Series, longest: int) -> Series:
     weight = np.where((before < 0) | (after >= n), 0, (index - before) / span)
     closed = left + (right - left) * weight
     return np.where(valid, series, np.where(after - before - 1 <= longest, closed, np.nan)).astype(np.float32)
+
+
+def interpolate_circle(series: Series, longest: int) -> Series:
+    """Return a (time, y, x) series of one year, which is a circle, with gaps of at most `longest` steps closed."""
+    around = longest + 1
+    whole = np.concatenate([series[-around:], series, series[:around]])
+    return interpolate_gaps(whole, longest)[around:-around]
 
 
 def _scopes(recipe: Recipe) -> list[str]:
