@@ -19,6 +19,7 @@ from rich.table import Column, Table
 
 from frostmap.pipeline.commands.doctor import show_examination
 from frostmap.pipeline.commands.recover_e import recover_from_map
+from frostmap.pipeline.commands.view import view_run
 from frostmap.pipeline.console import Session, clock
 from frostmap.pipeline.errors import DataIncomplete, UserError
 
@@ -550,6 +551,7 @@ def evaluate_chain(
 
 
 app.command("recover-e")(recover_from_map)
+app.command("view")(view_run)
 
 
 # ---- experiment ---------------------------------------------------------------------------------------------------
