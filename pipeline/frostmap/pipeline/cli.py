@@ -68,8 +68,8 @@ SchedulerOption = Annotated[
         "--cluster",
         "--scheduler",
         metavar="WHERE",
-        help="Where to compute: threads, local (worker processes of this machine), or the address of a running Dask "
-        "scheduler. Default: the recipe's.",
+        help="Where to compute: threads, local (worker processes of this machine), kubernetes, or the address of a "
+        "running Dask scheduler. Default: the recipe's.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]

@@ -702,12 +702,21 @@ class Certificates(Section):
     """The certificate's key."""
 
 
+class Kubernetes(Section):
+    """Of what the Dask operator makes a cluster, and where."""
+
+    manifest: Path
+    """What `kubectl kustomize OVERLAY` renders of an overlay of deploy/kubernetes."""
+    context: str = ""
+    """Of the kubeconfig; its current one if left out."""
+
+
 class Cluster(Section):
     """Where it runs, unless --cluster says otherwise; changes no result."""
 
     where: Annotated[str, Field(pattern=r"^\S+$")] = "local"
-    """threads: of one process, for tiny work; local: worker processes of this machine; or the address of a running Dask
-    scheduler."""
+    """threads: of one process, for tiny work; local: worker processes of this machine; kubernetes: pods that are made
+    for the run; or the address of a running Dask scheduler."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes on this machine; one a core if left out."""
     memory_gib: Annotated[float, Field(gt=0.25)] | None = None
@@ -716,6 +725,8 @@ class Cluster(Section):
     """Address of the dashboard; another free port is taken where this one is in use."""
     start_seconds: Annotated[float, Field(gt=0)] = 300
     """How long to wait for a running cluster's first worker [s]."""
+    kubernetes: Kubernetes | None = None
+    """Where and what the pods of `where: kubernetes` are."""
     tls: Certificates | None = None
     """Certificates for tls:// addresses; those of Dask's configuration if left out."""
     allow_unencrypted: bool = False

@@ -16,7 +16,7 @@ from dask.delayed import Delayed
 from distributed import Client, KilledWorker, as_completed, wait
 
 from frostmap.pipeline import cubes, ledger, provenance
-from frostmap.pipeline.clusters import open_cluster
+from frostmap.pipeline.clusters import open_cluster, refuse_unshared
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import Plan, Step, assess, scheduled
@@ -88,6 +88,7 @@ def run(
                 continue
             if client is None:
                 client = stack.enter_context(connected(recipe, None, scheduler, report))
+                refuse_unshared(client, folder)
             contents[step.name] = _make(work, step, client, report).content
         _write_metrics(work, {})
         if any(step.record is None for step in steps):

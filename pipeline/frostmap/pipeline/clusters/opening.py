@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from frostmap.pipeline.clusters import this_machine
+from frostmap.pipeline.clusters import kubernetes, this_machine
 from frostmap.pipeline.clusters.address import is_address, running
 from frostmap.pipeline.clusters.opened import Kind, Opened, Say
 from frostmap.pipeline.clusters.preparation import prepared
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 
-KINDS: Mapping[str, Kind] = {"threads": this_machine.threads, "local": this_machine.processes}
+KINDS: Mapping[str, Kind] = {
+    "threads": this_machine.threads,
+    "local": this_machine.processes,
+    "kubernetes": kubernetes.pods,
+}
 """By the name that a recipe's `cluster.where` or --cluster has for it; else that is an address."""
 
 
