@@ -141,6 +141,55 @@ def test_ttop_by_hand_and_its_nan():
     assert fn.ttop(2000.0, 1000.0, 0.8, freezing_factor=0.5, thawing_factor=0.5) == pytest.approx(-600 / 365.25)
 
 
+@gentle
+@given(
+    ddf=degree_days, ddt=degree_days, r_k=st.floats(0.25, 2.25), factors=st.tuples(st.floats(0.2, 1), st.floats(0.5, 2))
+)
+def test_ttop_is_that_of_a_plain_loop_also_in_its_classes(ddf, ddt, r_k, factors):
+    n_f, n_t = factors
+    found = fn.ttop(ddf.astype(float), ddt.astype(float), r_k, n_f, n_t)
+    classes = fn.ttop_classes(ddf, ddt, r_k, 0.5, n_f, n_t)
+    for at in np.ndindex(SHAPE):
+        freezing, thawing = n_f * float(ddf[at]), n_t * float(ddt[at])
+        if freezing + thawing == 0:
+            assert np.isnan(found[at])
+            assert classes[at] == fn.NO_CLASS
+            continue
+        surplus = r_k * thawing - freezing
+        expected = (surplus if surplus <= 0 else thawing - freezing / r_k) / 365.25
+        assert found[at] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+        non_frozen = freezing <= 0.5 and thawing > 0
+        assert classes[at] == (fn.NON_FROZEN if non_frozen else 1 if expected < 0 else 2)
+
+
+@gentle
+@given(ddf=degree_days, ddt=degree_days, e=hnp.arrays(np.float32, SHAPE, elements=st.floats(0.5, 1.5, width=32)))
+def test_ttop_with_r_k_of_e_squared_draws_the_frost_numbers_map(ddf, ddt, e):
+    r_k = e.astype(np.float64) ** 2
+    clear = (ddt == 0) | (np.abs(ddf / np.maximum(r_k * ddt, 1e-30) - 1) > 1e-9)  # not within rounding of a tie
+    np.testing.assert_array_equal(fn.ttop_classes(ddf, ddt, r_k)[clear], fn.frozen_ground(ddf, ddt, e)[clear])
+    known = np.isfinite(fn.ttop(ddf, ddt, r_k))
+    np.testing.assert_array_equal(known, fn.frozen_ground(ddf, ddt, e) != fn.NO_CLASS)
+
+
+@pytest.mark.parametrize(
+    ("ddf", "ddt", "r_k"), [(-1, 5, 1), (5, -1, 1), (0, 0, 1), (5, 5, 0), (5, 5, -1), (5, 5, np.nan)]
+)
+def test_what_cannot_be_has_no_ttop(ddf, ddt, r_k):
+    assert np.isnan(fn.ttop(float(ddf), float(ddt), float(r_k)))
+    assert fn.ttop_classes(float(ddf), float(ddt), float(r_k)) == fn.NO_CLASS
+
+
+@gentle
+@given(sand=st.floats(0, 100), water=st.floats(8, 40), density=st.floats(1.0, 1.8))
+def test_r_k_of_a_soil_lies_between_those_of_its_parts(sand, water, density):
+    found = float(fn.conductivity_ratio(sand, water, density))
+    ends = sorted(float(fn.conductivity_ratio(share, water, density)) for share in (0, 100))
+    assert ends[0] * (1 - 1e-12) <= found <= ends[1] * (1 + 1e-12)
+    assert fn.conductivity_ratio(0, 20, 1.4) == pytest.approx(0.778, abs=5e-4)  # Kersten, fine soil
+    assert np.isnan(fn.conductivity_ratio([-1, 101, np.nan, 50], [20, 20, 20, 1.0], 1.4)).all()
+
+
 def test_conductivities_of_fine_soil_give_the_soil_parameter():
     thawed, frozen = fn.thawed_conductivity_fine(20, 1.4), fn.frozen_conductivity_fine(20, 1.4)
     assert round(float(thawed), 3) == 1.048

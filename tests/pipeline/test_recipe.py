@@ -31,7 +31,7 @@ SETTINGS = (
     "calibration",
     "transfer",
 )
-SETTINGS += ("frozen_ground", "change", "store", "cluster")
+SETTINGS += ("frozen_ground", "validation", "change", "store", "cluster")
 
 Keys = tuple[str | int, ...]
 
@@ -295,6 +295,10 @@ OTHER_VALUES: dict[str, tuple[Keys, Any]] = {
     "calibration": (("calibration", "prior"), 0.8),
     "transfer": (("transfer", "trees"), 100),
     "frozen_ground": (("frozen_ground", "mask_fraction"), 0.25),
+    "validation": (
+        ("validation", "reference_maps"),
+        [{"name": "other", "path": "other.tif", "holds": "classes", "codes": {1: "permafrost"}}],
+    ),
     "store": (("store", "chunk_pixels"), 50),
     "cluster": (("cluster", "workers"), 1),
 }
@@ -387,7 +391,9 @@ def test_the_defaults_in_its_comments_are_the_formats_own(name: str) -> None:
         for key in type(defaults).model_fields:
             stated = re.search(r"Default: ([^#]+?)\.\n  " + key + ":", block)
             if stated:
-                assert yaml.safe_load(stated[1]) == getattr(defaults, key), f"{section}.{key}"
+                default = getattr(defaults, key)
+                found = list(default) if isinstance(default, tuple) else default
+                assert yaml.safe_load(stated[1]) == found, f"{section}.{key}"
                 checked += 1
     assert checked > 20
 

@@ -213,6 +213,21 @@ def class_kappa(a: NDArray[Any], b: NDArray[Any], classes: Sequence[int]) -> flo
         [[np.count_nonzero((first == row) & (second == column)) for column in classes] for row in classes],
         dtype=np.float64,
     ).reshape(len(classes), len(classes))
+    return table_kappa(table)
+
+
+def table_kappa(table: NDArray[np.float64]) -> float:
+    """Return Cohen's kappa of a square table of counts or of areas, a class of one map along each row.
+
+    NaN where the table is empty or has one and the same class alone.
+
+    Examples
+    --------
+    >>> round(table_kappa(np.array([[74.0, 9.0], [8.0, 18.0]])), 4)
+    0.5763
+    >>> round(table_kappa(np.array([[7.4, 0.9], [0.8, 1.8]])), 4)
+    0.5763
+    """
     n = float(table.sum())
     if n == 0:
         return nan

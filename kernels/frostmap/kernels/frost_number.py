@@ -297,7 +297,8 @@ def ttop(
     Returns
     -------
     array of the broadcast shape
-        Temperature [°C]; below 0 is permafrost, exactly where F > 0.5 with E² = r_k. NaN where an input is NaN.
+        Temperature [°C]; below 0 is permafrost, exactly where F > 0.5 with E² = r_k. NaN where an input is NaN, a sum
+        negative or r_k not positive, and where both sums are 0.
 
     References
     ----------
@@ -311,11 +312,50 @@ def ttop(
     thawing = thawing_factor * _floating(ddt)
     freezing = freezing_factor * _floating(ddf)
     ratio = _floating(r_k)
-    frozen = ratio * thawing - freezing
     with np.errstate(divide="ignore", invalid="ignore"):
+        frozen = ratio * thawing - freezing
         unfrozen = thawing - freezing / ratio
-    temperature: NDArray[Any] = np.where(frozen <= 0, frozen, unfrozen) / period
-    return temperature
+        temperature: NDArray[Any] = np.where(frozen <= 0, frozen, unfrozen) / period
+        known = (thawing >= 0) & (freezing >= 0) & (thawing + freezing > 0) & (ratio > 0)
+    return np.where(known, temperature, np.nan).astype(temperature.dtype)
+
+
+def ttop_classes(
+    ddf: ArrayLike,
+    ddt: ArrayLike,
+    r_k: ArrayLike,
+    non_frozen_below: float = 0.5,
+    freezing_factor: float = 1.0,
+    thawing_factor: float = 1.0,
+) -> NDArray[np.uint8]:
+    """Return the class of the ground by TTOP: 1 permafrost, 2 seasonally frozen, 3 non-frozen, 255 none.
+
+    Permafrost where TTOP < 0; else non-frozen where the surface freezes by no more than `non_frozen_below`; else, a tie
+    included, seasonally frozen. With r_k = E² these are the classes of `frozen_ground`. Compared in float64.
+
+    Parameters
+    ----------
+    ddf, ddt, r_k, freezing_factor, thawing_factor
+        As of `ttop`, whose rule for missing values holds.
+    non_frozen_below : float
+        Ground whose surface freezes by no more than this is non-frozen [°C d].
+
+    Returns
+    -------
+    uint8 array of the broadcast shape
+        Codes of `CLASS_NAMES`.
+
+    Examples
+    --------
+    >>> ttop_classes([1600.0, 900.0, 0.2, 10.0, np.nan], [900.0, 900.0, 4000.0, 0.0, 900.0], 1.0).tolist()
+    [1, 2, 3, 1, 255]
+    """
+    freezing, thawing, ratio = (np.asarray(part, dtype=np.float64) for part in (ddf, ddt, r_k))
+    temperature = ttop(freezing, thawing, ratio, freezing_factor, thawing_factor)
+    with np.errstate(invalid="ignore"):
+        barely = (freezing_factor * freezing <= non_frozen_below) & (thawing_factor * thawing > 0)
+        ground = np.where(barely, NON_FROZEN, np.where(temperature < 0, PERMAFROST, SEASONALLY_FROZEN))
+    return np.where(np.isnan(temperature), NO_CLASS, ground).astype(np.uint8)
 
 
 def _positive(conductivity: NDArray[Any]) -> NDArray[Any]:
@@ -395,3 +435,40 @@ def frozen_conductivity_coarse(water: ArrayLike, density: ArrayLike) -> NDArray[
     """
     rho = _floating(density)
     return _positive(0.01096 * 10.0 ** (0.8116 * rho) + 0.00461 * 10.0 ** (0.9115 * rho) * _floating(water))
+
+
+def conductivity_ratio(sand: ArrayLike, water: ArrayLike, density: ArrayLike) -> NDArray[Any]:
+    """Return r_k of TTOP, the thawed over the frozen conductivity of a soil, by its texture and moisture.
+
+    The conductivity of a soil of share s of sand is taken to lie between those of fine and of coarse soil by their
+    weighted geometric mean, as that of a mixture, so that r_k = r_fine^(1 - s) r_coarse^s.
+
+    Parameters
+    ----------
+    sand : any shape
+        Sand [%]; what is not sand is silt and clay.
+    water : broadcasts with it
+        Gravimetric water content w [%].
+    density : broadcasts with it
+        Dry density ρ [g cm⁻³].
+
+    Returns
+    -------
+    array of the broadcast shape
+        r_k [1]. NaN where an input is NaN, sand is not 0 to 100 %, or the formulas of either soil leave their range.
+
+    References
+    ----------
+    Kersten 1949, University of Minnesota Bulletin 28; Farouki 1981, CRREL Monograph 81-1, for the geometric mean.
+
+    Examples
+    --------
+    >>> [round(float(conductivity_ratio(sand, 20.0, 1.4)), 3) for sand in (0.0, 50.0, 100.0)]
+    [0.778, 0.763, 0.748]
+    """
+    share = _floating(sand) / 100.0
+    with np.errstate(invalid="ignore"):
+        fine = np.log(thawed_conductivity_fine(water, density) / frozen_conductivity_fine(water, density))
+        coarse = np.log(thawed_conductivity_coarse(water, density) / frozen_conductivity_coarse(water, density))
+        ratio: NDArray[Any] = np.exp((1.0 - share) * fine + share * coarse)
+        return np.where((share >= 0) & (share <= 1), ratio, np.nan)

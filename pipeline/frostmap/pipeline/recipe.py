@@ -25,6 +25,7 @@ from pydantic import (
 
 from frostmap.catalogs.elevation import ModelId
 from frostmap.catalogs.gridded import PrecipitationId, SnowId, SoilId
+from frostmap.catalogs.reference_maps import RULES, Ground, Holds, ReferenceId, Rule, Units
 from frostmap.kernels.diurnal_cycle import DailyMean
 from frostmap.kernels.drainage import Flow
 from frostmap.pipeline.errors import UserError
@@ -500,6 +501,13 @@ class Coefficients(Section):
     """[°C d / °]."""
 
 
+def _with_whole_keys(given: Any) -> Any:
+    """JSON has keys of text only, and strict models want the numbers that they are."""
+    if not isinstance(given, dict):
+        return given
+    return {int(key) if isinstance(key, str) and re.fullmatch(r"-?\d+", key) else key: given[key] for key in given}
+
+
 def _one_or_many(given: Any) -> Any:
     return tuple(given) if isinstance(given, list) else given if given is None else (given,)
 
@@ -667,6 +675,123 @@ class Change(Section):
     seed: int = 123
 
 
+class ReferenceMap(Section):
+    """A map of somebody else's, as a raster, that the map is compared with."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    """What tables and figures call it."""
+    path: Path
+    """A raster that GDAL reads, such as GeoTIFF or NetCDF, on any grid of any coordinate system."""
+    product: ReferenceId | None = None
+    """The published map that it is; what follows is then known, and may be said otherwise."""
+    holds: Holds | None = None
+    """classes, temperature [°C], or share: of a cell that is permafrost, or the probability that it is."""
+    codes: Annotated[dict[int, Ground], BeforeValidator(_with_whole_keys)] = {}
+    """Of classes: what each number means, such as {1: permafrost, 2: no_permafrost, 9: missing}."""
+    missing: tuple[float, ...] = ()
+    """Numbers that mean none, beside what the file says of itself."""
+    units: Units | None = None
+    """Of a temperature degC or K, of a share 1 or %; what the file says if left out."""
+    threshold: float | None = None
+    """From where on a pixel is permafrost [°C, or a share of one]; 0 °C and 0.5 if left out."""
+    rule: Rule | None = None
+    """How a permafrost pixel's number lies to it: below, at_most, at_least, above."""
+    variable: str = ""
+    """Of NetCDF files: which."""
+    band: Annotated[int, Field(ge=1)] = 1
+    """Of rasters with several: which."""
+    crs: str = ""
+    """Of files that do not say where they are, such as EPSG:4326."""
+    epoch: Literal["training", "target"] | None = None
+    """The epoch whose map is compared with it; the last if left out."""
+
+    @model_validator(mode="after")
+    def _known_or_told(self) -> Self:
+        if self.product is None and self.holds is None:
+            raise ValueError("say what it is: a product, or what it holds (classes, temperature, share)")
+        if self.product is None and self.holds == "classes" and not self.codes:
+            raise ValueError("a map of classes needs codes, such as {1: permafrost, 2: no_permafrost}")
+        if self.holds == "classes" and (self.threshold is not None or self.rule is not None or self.units is not None):
+            raise ValueError("classes have codes; no units, no threshold and no rule")
+        if self.holds is not None and self.holds != "classes" and self.codes:
+            raise ValueError(f"codes are of classes; this map holds a {self.holds}")
+        if (
+            self.holds in RULES
+            and self.units is not None
+            and (self.units in ("degC", "K")) != (self.holds == "temperature")
+        ):
+            raise ValueError(f"a {self.holds} does not have the units {self.units}")
+        return self
+
+
+Degrees = Annotated[float, Field(ge=-360, le=360)]
+
+
+class Zone(Section):
+    """A part of the region where maps are compared on their own, such as where permafrost ends."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """What tables and figures call it."""
+    polygons: PathOrLayer | None = None
+    """A file of polygons."""
+    corners: Annotated[tuple[tuple[Degrees, Degrees], ...], Field(min_length=3)] | None = None
+    """Or longitude and latitude of its corners [°]."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.polygons is None) == (self.corners is None):
+            raise ValueError("say where it is: either polygons (a file) or corners (longitudes and latitudes)")
+        return self
+
+
+Conductivity = Literal["e", "soil", "constant"]
+
+
+class Validation(Section):
+    """Other maps that the map is judged beside."""
+
+    reference_maps: tuple[ReferenceMap, ...] = ()
+    """Maps of others, as files."""
+    ttop: tuple[Conductivity, ...] = ("e", "soil", "constant")
+    """Maps by TTOP on the run's own sums, one for each source of r_k. e: E squared; soil: texture and moisture, where
+    there is sand; constant: conductivity_ratio."""
+    conductivity_ratio: Annotated[float, Field(gt=0, le=4)] = 0.85
+    """r_k of `constant`: thawed over frozen thermal conductivity."""
+    freezing_factor: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """n-factor of TTOP: by what freezing sums are multiplied; 1, as they are of the surface."""
+    thawing_factor: Annotated[float, Field(gt=0, le=2)] = 1.0
+    """The same of thawing sums."""
+    soil_water: Annotated[float, Field(gt=0, le=100)] = 20.0
+    """Of `soil`: water [% of dry weight], where there is no soil_water_map."""
+    soil_density: Annotated[float, Field(gt=0, lt=3)] = 1.4
+    """Of `soil`: dry density [g cm-3], where there is no soil_density_map."""
+    soil_water_map: Path | None = None
+    """A raster of it."""
+    soil_density_map: Path | None = None
+    """A raster of it; also a predictor of magt."""
+    magt: bool = False
+    """A map of ground temperature by support vector regression on the boreholes (sources.boreholes)."""
+    zones: tuple[Zone, ...] = ()
+    """Parts of the region where maps are compared on their own, beside the whole of it."""
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        names = [each.name for each in self.reference_maps]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two reference maps are called {', '.join(twice)}")
+        zones = [each.name for each in self.zones]
+        if len(set(zones)) != len(zones):
+            raise ValueError(f"each zone has a name of its own; found {', '.join(zones)}")
+        if len(set(self.ttop)) != len(self.ttop):
+            raise ValueError(f"each source of r_k once; found {', '.join(self.ttop)}")
+        own = {"training", "target", "calibrated", "magt", *(f"ttop-{each}" for each in get_args(Conductivity))}
+        taken = sorted(own & set(names))
+        if taken:
+            raise ValueError(f"the run's own maps are called {', '.join(taken)}; give the reference map another name")
+        return self
+
+
 class Store(Section):
     """Where and how the cube is kept; changes no result."""
 
@@ -759,6 +884,7 @@ class Recipe(Section):
     transfer: Transfer = Transfer()
     frozen_ground: FrozenGround = FrozenGround()
     change: Change = Change()
+    validation: Validation = Validation()
     store: Store = Store()
     cluster: Cluster = Cluster()
 
@@ -782,6 +908,10 @@ class Recipe(Section):
                 given = getattr(sources, name)
                 if given is not None and getattr(given, "target", given) is None:
                     raise ValueError(f"sources.{name} has no 'target', but epochs.target is asked for")
+        if self.validation.magt and sources.boreholes is None:
+            raise ValueError("validation.magt is fitted to boreholes, but there are no sources.boreholes")
+        if not self.epochs.target and any(each.epoch == "target" for each in self.validation.reference_maps):
+            raise ValueError("a reference map is of the target epoch, but there is no epochs.target")
         if sources.lst:
             self._enough_for_the_ground_correction()
             for name, epoch in self.epochs.named().items():

@@ -282,3 +282,20 @@ YEARS_AGREEING = Variable(
     "years_agreeing", SPATIAL, "uint8", "1", "years of the epoch whose class is that of the epoch's map", fill=255
 )
 SINGLE_YEARS = (YEAR_CLASSES, YEARS_PERMAFROST, YEARS_KNOWN, YEARS_AGREEING)
+
+GROUND_TEMPERATURE = Variable(
+    "ground_temperature", SPATIAL, "float32", "degC", "mean ground temperature, of maps of temperature"
+)
+PERMAFROST_SHARE = Variable(
+    "permafrost_share", SPATIAL, "float32", "1", "share of permafrost, or its probability, of maps of either"
+)
+REFERENCE = (FROZEN_GROUND, GROUND_TEMPERATURE, PERMAFROST_SHARE)
+"""Of a map that the map is compared with; seasonally frozen is all that is not permafrost, where it does not tell."""
+INCONSISTENCY = Variable(
+    "inconsistency",
+    SPATIAL,
+    "uint8",
+    "1",
+    "permafrost: 0 in neither map, 1 in both, 2 in the run's own alone, 3 in the reference map alone",
+    fill=255,
+)

@@ -28,6 +28,7 @@ from frostmap.pipeline.figures.drawing import Drawing, draw
 from frostmap.pipeline.figures.granules import granules
 from frostmap.pipeline.figures.observations import gap_filling, observed_days, overpasses, quality
 from frostmap.pipeline.figures.palette import STYLE
+from frostmap.pipeline.figures.reference import inconsistency, reference_maps
 from frostmap.pipeline.figures.truth import truth, truth_classes
 from frostmap.pipeline.figures.values import (
     applicability,
@@ -244,6 +245,24 @@ FIGURES: tuple[Drawing, ...] = (
         "otherwise.",
         "Map of boreholes on the classes, marked by whether the map agrees with them.",
         boreholes,
+    ),
+    Drawing(
+        "reference_maps",
+        "Reference maps",
+        "reference",
+        "Maps that the run's own is compared with, on its pixels. Where a map tells permafrost alone from other "
+        "ground, all other ground is shown as seasonally frozen.",
+        "Maps of frozen ground by other methods and by other authors.",
+        reference_maps,
+    ),
+    Drawing(
+        "inconsistency",
+        "Where maps differ",
+        "reference",
+        "Dark blue: permafrost in this map alone; vermilion: in the other alone; pale: both agree. Grey: either has no "
+        "ground there. Broken lines: zones of the recipe, in which agreement is counted on its own.",
+        "Maps of where each reference map and this one agree and differ about permafrost.",
+        inconsistency,
     ),
     Drawing(
         "change",

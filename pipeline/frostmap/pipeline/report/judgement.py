@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from frostmap.pipeline.reference_maps import reference_title
 from frostmap.pipeline.report.contents import has_table, numbers
 from frostmap.pipeline.report.parts import MOST_ROWS, Table
 from frostmap.pipeline.report.words import decimal, percent
@@ -115,7 +116,7 @@ def _map_name(work: Work, name: str) -> str:
     epochs = work.recipe.epochs.named()
     if name == CALIBRATED:
         return f"{epochs['training'].title}, with the calibrated E"
-    return f"the map of {epochs[name].title}" if name in epochs else name
+    return f"the map of {epochs[name].title}" if name in epochs else reference_title(work.recipe, name)
 
 
 def _stations_table(stations: pd.DataFrame) -> list[Table]:

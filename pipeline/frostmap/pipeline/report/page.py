@@ -15,6 +15,7 @@ from frostmap.pipeline.figures import (
     FIGURES,
     Drawing,
 )
+from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.report.areas import areas
 from frostmap.pipeline.report.change import change
 from frostmap.pipeline.report.contents import region_in_words
@@ -25,6 +26,7 @@ from frostmap.pipeline.report.method import method
 from frostmap.pipeline.report.observations import completeness
 from frostmap.pipeline.report.parts import Picture
 from frostmap.pipeline.report.provenance import provenance
+from frostmap.pipeline.report.reference import reference
 from frostmap.pipeline.report.soil import soil
 from frostmap.pipeline.report.truth import truth
 from frostmap.pipeline.report.validation import validation
@@ -55,6 +57,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         soil(work, pictures),
         areas(work, pictures),
         validation(work, pictures),
+        *([reference(work, pictures)] if reference_scopes(work.recipe) else []),
         change(work, pictures),
         *([truth(work, pictures)] if work.recipe.sources.truth else []),
         provenance(work),

@@ -15,11 +15,14 @@ from frostmap.pipeline.stages.forest import FOREST
 from frostmap.pipeline.stages.frozen_ground import FROZEN_GROUND
 from frostmap.pipeline.stages.gap_filling import GAP_FILLING
 from frostmap.pipeline.stages.ground_correction import GROUND_CORRECTION
+from frostmap.pipeline.stages.inconsistency import INCONSISTENCY_MAPS
 from frostmap.pipeline.stages.ingest import INGEST
+from frostmap.pipeline.stages.magt import MAGT
 from frostmap.pipeline.stages.maps import MAPS
 from frostmap.pipeline.stages.masks import MASKS
 from frostmap.pipeline.stages.observations import OBSERVATIONS_KEPT
 from frostmap.pipeline.stages.precipitation import PRECIPITATION_MADE
+from frostmap.pipeline.stages.reference import REFERENCE
 from frostmap.pipeline.stages.report import REPORT
 from frostmap.pipeline.stages.single_years import SINGLE_YEARS
 from frostmap.pipeline.stages.sky_classes import SKY_CLASSES
@@ -55,6 +58,9 @@ STAGES: tuple[Stage, ...] = (
     FOREST,
     TRANSFER,
     FROZEN_GROUND,
+    MAGT,
+    REFERENCE,
+    INCONSISTENCY_MAPS,
     SINGLE_YEARS,
     VALIDATION,
     CHANGE_MAPS,

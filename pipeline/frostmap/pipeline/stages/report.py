@@ -8,6 +8,7 @@ from dask.delayed import delayed
 
 from frostmap.pipeline import provenance
 from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
 from frostmap.pipeline.stages.frozen_ground import maps_of
 from frostmap.pipeline.stages.validation import validation_scopes
@@ -40,6 +41,7 @@ def publish(recipe: Recipe, folder: Path, drawn: list[Path | None]) -> list[Path
 
 def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     steps = [f"frozen_ground/{scope}" for scope in maps_of(recipe)]
+    steps += [f"inconsistency/{scope}" for scope in reference_scopes(recipe)]
     steps += [f"forcing/{epoch}" for epoch in all_epochs(recipe)]
     lst = recipe.sources.lst
     steps += [f"single_years/{epoch}" for epoch in all_epochs(recipe) if lst]

@@ -47,6 +47,7 @@ from frostmap.pipeline.judgement import (
 from frostmap.pipeline.ledger import digest
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import BoreholeTable, Recipe
+from frostmap.pipeline.reference_maps import MAGT, compared_epoch, reference_group, reference_scopes
 from frostmap.pipeline.sites import pixels_of
 from frostmap.pipeline.stage import Products, Stage, all_epochs
 from frostmap.pipeline.stages.calibration import agreement
@@ -76,8 +77,10 @@ def build(work: Work, _scope: str) -> Products:
         ground = work.open(f"frozen_ground/{last}")
         table = sources.borehole_table
         others = {scope: work.open(f"frozen_ground/{scope}") for scope in maps_of(recipe) if scope != last}
+        others |= {scope: work.open(reference_group(scope)) for scope in _references(recipe)}
+        left_out = work.table_path("magt") if MAGT in others else None
         judged = delayed(at_boreholes)(recipe.path(table.path), table, work.geobox, ground)
-        verdict = delayed(judgement)(judged, last, others, work.geobox, ground)
+        verdict = delayed(judgement)(judged, last, others, work.geobox, ground, left_out)
         tables |= {name: verdict[0][name] for name in ("boreholes", "borehole_groups", "borehole_maps")}
         metrics["validation"] = verdict[1]
     if sources.stations is not None:
@@ -219,7 +222,12 @@ def taken(ground: npt.NDArray[np.uint8], row: int, col: int) -> Taken | str:
 
 
 def judgement(
-    table: pd.DataFrame, judged: str, others: Mapping[str, xr.Dataset], geobox: GeoBox, maps: xr.Dataset
+    table: pd.DataFrame,
+    judged: str,
+    others: Mapping[str, xr.Dataset],
+    geobox: GeoBox,
+    maps: xr.Dataset,
+    left_out: Path | None = None,
 ) -> tuple[dict[str, pd.DataFrame], dict[str, object]]:
     """Return tables and metrics of how a map agrees with boreholes, beside other maps.
 
@@ -233,6 +241,9 @@ def judgement(
         Other maps, each with `frozen_ground`.
     geobox, maps
         The grid, and the judged map.
+    left_out
+        The table of the step `magt`: boreholes that its map was fitted to judge it by what it said when they were left
+        out, a region at a time.
 
     Returns
     -------
@@ -247,6 +258,8 @@ def judgement(
     points["region_of"] = regions_of(points, geobox)
     points["limit_km"] = limit_distances(points, maps["frozen_ground"].values, geobox)
     said = {name: classes_at(points, other["frozen_ground"].values) for name, other in others.items()}
+    if left_out is not None:
+        said[MAGT] = said_when_left_out(points, said[MAGT], pd.read_csv(left_out))
     by_map = compare_maps(points, judged, said)
     metrics = scores(table) | {"by_region_drawn_again": drawn_regions(points), "once_a_pixel": once_a_pixel(points)}
     if said:
@@ -255,6 +268,15 @@ def judgement(
     added = points[["region_of", "limit_km"]].assign(**{f"mapped_{name}": words for name, words in said.items()})
     tables = {"boreholes": table.join(added), "borehole_groups": by_group(points), "borehole_maps": by_map}
     return tables, metrics
+
+
+def said_when_left_out(points: pd.DataFrame, said: list[str], fitted: pd.DataFrame) -> list[str]:
+    """Return what the regression of ground temperature says at points: of those that it was fitted to, without them."""
+    known = fitted.dropna(subset=["left_out_regions"]).set_index("line")["left_out_regions"]
+    return [
+        word if word == "" or line not in known.index else "permafrost" if known[line] < 0 else "seasonally frozen"
+        for line, word in zip(points["line"], said, strict=True)
+    ]
 
 
 def scores(judged: pd.DataFrame) -> dict[str, object]:
@@ -396,7 +418,15 @@ def _inputs(recipe: Recipe, _scope: str) -> list[str]:
         for scope in maps_of(recipe)
         for group in (f"forcing/{epoch_of(scope)}", e_group(recipe, scope), f"frozen_ground/{scope}")
     ]
+    references = _references(recipe) if recipe.sources.boreholes else []
+    groups += [reference_group(scope) for scope in references] + ([MAGT] if MAGT in references else [])
     return list(dict.fromkeys(groups))
+
+
+def _references(recipe: Recipe) -> list[str]:
+    """Return the reference maps that are compared with the map that boreholes judge."""
+    last = list(recipe.epochs.named())[-1]
+    return [scope for scope in reference_scopes(recipe) if compared_epoch(recipe, scope) == last]
 
 
 def _sources(recipe: Recipe, _scope: str) -> list[Path]:
@@ -426,5 +456,5 @@ VALIDATION = Stage(
     sources=_sources,
     causes=_causes,
     sections=("degree_days", "calibration", "frozen_ground"),
-    version=4,
+    version=5,
 )
