@@ -188,6 +188,14 @@ def assert_the_same_but_for_chunks(pristine: Finished, folder: Path) -> None:
             xr.testing.assert_equal(one[name].where(inside), two[name].where(inside))
     metrics = [json.loads((path / "metrics.json").read_text()) for path in (pristine.folder, folder)]
     assert metrics[0] == metrics[1]
+    for name in CHANGE_TABLES:
+        assert (folder / "tables" / f"{name}.csv").read_bytes() == work.table_path(name).read_bytes(), name
+
+
+CHANGE_TABLES = (
+    "transition", "area_change", "change_parts", "change_blocks", "hot_spots", "drivers", "driver_effects",
+    "driver_soil", "change_places", "single_years-training", "single_years-target",
+)  # fmt: skip
 
 
 def test_chunks_do_not_change_a_bit(archive: Path, pristine: Finished, tmp_path: Path, client: Client) -> None:

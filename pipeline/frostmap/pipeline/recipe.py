@@ -662,9 +662,9 @@ class Change(Section):
     """Tests take one pixel out of a square of this side: neighbours tell the same [km]."""
     drivers: tuple[Driver, ...] = ()
     """Rasters whose change is compared beside the chain's own variables."""
-    sums_together: Fraction = 0.5
+    sums_together: Fraction = 0.8
     """Correlation, between the epochs, of the errors of a pixel's degree-day sums. 0 is the most cautious."""
-    e_together: Fraction = 0.5
+    e_together: Fraction = 0.8
     """The same of its E, where one forest predicts both."""
     errors_together_km: Annotated[float, Field(gt=0, le=5000)] = 200.0
     """Errors of pixels this near to each other are taken to be alike, where areas get intervals [km]."""

@@ -227,5 +227,5 @@ FROZEN_GROUND = Stage(
     inputs=_inputs,
     sections=("frozen_ground",),
     writes=WRITES,
-    version=2,
+    version=3,
 )
