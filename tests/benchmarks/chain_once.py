@@ -28,7 +28,6 @@ from frostmap.pipeline import blocks, cubes, scsg
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.plan import WORKER_BYTES
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.run import compute
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates
 from frostmap.pipeline.simulate.positions import Window
@@ -40,6 +39,7 @@ from frostmap.pipeline.stages.gap_filling import GAP_FILLING
 from frostmap.pipeline.stages.ingest import year_coords
 from frostmap.pipeline.stages.observations import OBSERVATIONS_KEPT
 from frostmap.pipeline.stages.sky_classes import SKY_CLASSES
+from frostmap.pipeline.submission import compute
 from frostmap.pipeline.work import Work
 
 SIDE, YEAR = 100, 2019

@@ -20,8 +20,9 @@ from distributed import Client
 
 from frostmap.pipeline import ledger
 from frostmap.pipeline.recipe import load_recipe
-from frostmap.pipeline.run import compute, run
+from frostmap.pipeline.run import run
 from frostmap.pipeline.storage import CUBE, digest_of
+from frostmap.pipeline.submission import compute
 
 from .conftest import TINY, recipe_content, workers
 

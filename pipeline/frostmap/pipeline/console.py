@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 OUR_FAULT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 PIPE_WIDTH = 160
+_FINISHING = b"finishing what is in flight; Ctrl-C again stops at once\n"
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_OBJECTS = 1.0
 
@@ -70,6 +71,8 @@ class Session:
         self._caught = warnings.catch_warnings()
         self._log: logging.Handler = logging.NullHandler()
         self._interrupted = False
+        self._in_flight = False
+        """Whether tasks are: an interruption then waits for those that have begun."""
         self._on_interrupt: Any = None
 
     def __enter__(self) -> Session:
@@ -82,6 +85,11 @@ class Session:
         return self
 
     def _interrupt(self, *_: object) -> None:
+        """Heed Ctrl-C: where tasks are in flight, the first time at the next event, when one of them is done."""
+        if self._in_flight and not self._interrupted:
+            self._interrupted = True
+            os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, _FINISHING)  # print is not for signal handlers
+            return
         self._interrupted = True
         raise KeyboardInterrupt
 
@@ -160,9 +168,11 @@ class Session:
                 yield self._heeding(_Bars(bars, n_steps))
 
     def _heeding(self, reporter: Reporter) -> Reporter:
-        """Return a reporter that heeds an interruption which came where Python drops it, such as in a finaliser."""
+        """Return a reporter that heeds an interruption: one that waits for it, or came where Python drops it."""
 
         def report(event: Event) -> None:
+            if event.kind in ("started", "finished"):
+                self._in_flight = event.kind == "started" and event.total > 0
             if self._interrupted:
                 raise KeyboardInterrupt
             reporter(event)

@@ -850,6 +850,8 @@ class Cluster(Section):
     """Address of the dashboard; another free port is taken where this one is in use."""
     start_seconds: Annotated[float, Field(gt=0)] = 300
     """How long to wait for a running cluster's first worker [s]."""
+    stuck_seconds: Annotated[float, Field(ge=1)] = 3600
+    """A worker that finishes nothing for so long hangs, on a file or a connection, and is started anew [s]."""
     kubernetes: Kubernetes | None = None
     """Where and what the pods of `where: kubernetes` are."""
     tls: Certificates | None = None

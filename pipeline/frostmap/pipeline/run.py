@@ -12,18 +12,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from dask.delayed import Delayed
-from distributed import Client, KilledWorker, as_completed, wait
+from distributed import Client
 
 from frostmap.pipeline import cubes, ledger, provenance
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared
-from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import Plan, Step, assess, scheduled
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import check
 from frostmap.pipeline.stage import Noted
 from frostmap.pipeline.storage import CUBE
+from frostmap.pipeline.submission import AT_ONCE, compute
 from frostmap.pipeline.work import Work
 
 
@@ -145,6 +145,8 @@ def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Re
         client,
         [*todo, *others],
         lambda n: report(Event("progress", name, stage.title, "", len(chunks) + n, total)),
+        at_once=None if products.tasks is None else AT_ONCE,  # else blocks are shared, and would be made again
+        stuck_after_s=work.recipe.cluster.stuck_seconds,
     )
     written: list[ledger.ChunkRecord] = results[: len(todo)]
     rest = iter(results[len(todo) :])
@@ -212,67 +214,6 @@ def _remove_strays(
     work.storage.delete(set(work.storage.list(f"{CUBE}/{group}/")) - known)
     recorded = {ledger.chunk_key(group, task) for task in tasks}
     work.storage.delete(set(work.storage.list(f"{ledger.CHUNKS}/{group}/")) - recorded)
-
-
-def compute(
-    client: Client,
-    tasks: list[Delayed],
-    progress: Callable[[int], None],
-    keep: Callable[[Any], None] = lambda _result: None,
-) -> list[Any]:
-    """Return the results of tasks, in order; `progress` is told how many are done, `keep` is given each at once.
-
-    Raises
-    ------
-    FrostmapError
-        What a task raised; the others are given up.
-    """
-    futures = client.compute(tasks)
-    results: dict[str, Any] = {}
-    done = 0
-    try:
-        for batch in as_completed(futures).batches():
-            for future in batch:
-                if future.status == "error":
-                    _settle(client, futures)
-                    raise _explained(future.exception())
-            fetched = {future.key: future for future in batch if future.key not in results}
-            results |= client.gather(fetched)
-            for key in fetched:
-                keep(results[key])
-            for future in fetched.values():
-                future.release()  # it is here: were its worker lost, the scheduler would have it made again
-            done += len(batch)
-            progress(done)
-        return [results[future.key] for future in futures]
-    finally:
-        client.cancel([future for future in futures if not future.done()])
-
-
-def _settle(client: Client, futures: list[Any]) -> None:
-    """Give up what has not begun and wait for what has: nothing may write once the work directory is let go of."""
-    begun = {key for keys in client.processing().values() for key in keys}
-    client.cancel([future for future in futures if not future.done() and future.key not in begun])
-    wait([future for future in futures if future.key in begun])
-
-
-def _explained(error: BaseException) -> BaseException:
-    if isinstance(error, ValueError) and "checksum" in str(error):  # of zarr's CRC32C codec
-        return DataIncomplete(
-            "a chunk of the cube is damaged",
-            found=error,
-            wanted="chunks as they were written",
-            remedy="find it with `frostmap verify WORKDIR`, then run again: only what is damaged is made again",
-        )
-    if not isinstance(error, KilledWorker):
-        return error
-    return UserError(
-        "workers died on the same task again and again, most likely for lack of memory",
-        where=str(error.task),
-        found=f"{error.allowed_failures + 1} workers lost",
-        wanted="tasks that fit a worker's memory; `frostmap plan` shows what each stage takes",
-        remedy="give workers more with cluster.memory_gib or fewer cluster.workers, or lower store.chunk_pixels",
-    )
 
 
 # ---- tables and numbers -------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ from frostmap.pipeline.granule_inputs import Note
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import assess, scheduled
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.run import Event, Reporter, compute, connected
+from frostmap.pipeline.run import Event, Reporter, connected
 from frostmap.pipeline.stage import Stage, step_name
+from frostmap.pipeline.submission import compute
 from frostmap.pipeline.work import Work
 
 

@@ -50,5 +50,5 @@ def open_cluster(recipe: Recipe, where: str | None = None, say: Say = lambda _wo
             remedy="name one of these, or leave it out to compute on this machine",
         )
     opening = kind(recipe, say) if kind is not None else running(recipe, chosen, asked, say)
-    with opening as opened, prepared(opened.client):
+    with opening as opened, prepared(opened.client, deaf=chosen == "local"):
         yield opened

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Iterator
@@ -24,8 +25,15 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NU
 
 
 @contextmanager
-def prepared(client: Client) -> Iterator[None]:
+def prepared(client: Client, *, deaf: bool = False) -> Iterator[None]:
     """Prepare a cluster's workers, and those that come while the context lasts.
+
+    Parameters
+    ----------
+    client
+        Of the cluster.
+    deaf
+        Whether the workers are processes of this terminal: Ctrl-C is then for the client alone, which lets them finish.
 
     Raises
     ------
@@ -33,7 +41,7 @@ def prepared(client: Client) -> Iterator[None]:
         Client, scheduler and workers do not have the same software.
     """
     software.check(client)
-    client.register_plugin(Preparation())
+    client.register_plugin(Preparation(deaf=deaf))
     try:
         yield
     finally:
@@ -47,7 +55,8 @@ class Preparation(WorkerPlugin):
 
     name = "frostmap"
 
-    def __init__(self) -> None:
+    def __init__(self, *, deaf: bool = False) -> None:
+        self._deaf = deaf
         self._software = software.own()
         self._of_process = _PROCESS
         self._limits: threadpool_limits | None = None
@@ -63,6 +72,8 @@ class Preparation(WorkerPlugin):
             return
         self._limits = threadpool_limits(limits=1)
         _limit_each_thread(worker)
+        if self._deaf and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self._of_process != _PROCESS:  # of its own: also what its libraries read when they are loaded
             os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
             with suppress(RuntimeError):  # another user of the cluster has launched Numba's threads

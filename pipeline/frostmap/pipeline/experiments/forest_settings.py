@@ -23,7 +23,8 @@ from frostmap.pipeline.experiments.table1 import DESIGNS_IN_WORDS, FOLDER, INPUT
 from frostmap.pipeline.forests import FEATURES, FEWEST_SPLIT
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.recipe import Sampler
-from frostmap.pipeline.run import Event, Reporter, compute, connected
+from frostmap.pipeline.run import Event, Reporter, connected
+from frostmap.pipeline.submission import compute
 from frostmap.pipeline.work import Work
 
 NAME = "forest"

@@ -21,7 +21,7 @@ from distributed import Client
 from sklearn.base import RegressorMixin, clone
 from sklearn.model_selection import PredefinedSplit
 
-from frostmap.pipeline.run import compute
+from frostmap.pipeline.submission import compute
 
 Numbers = npt.NDArray[np.float64]
 Engine = Literal["dask-ml", "own"]

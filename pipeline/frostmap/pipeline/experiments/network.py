@@ -31,9 +31,10 @@ from frostmap.pipeline.experiments.table1 import FOLDER, contents_of
 from frostmap.pipeline.figures import BLACK, BLUE, STAMP, STYLE, VERMILION, WIDTH
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.rasters import on_grid
-from frostmap.pipeline.run import Event, Reporter, compute, connected
+from frostmap.pipeline.run import Event, Reporter, connected
 from frostmap.pipeline.schema import PRECIPITATION
 from frostmap.pipeline.sites import on_plane
+from frostmap.pipeline.submission import compute
 from frostmap.pipeline.work import Work
 
 NAME = "network"

@@ -29,8 +29,8 @@ from frostmap.pipeline.evaluation.tables import published as published_table
 from frostmap.pipeline.experiments.populations import JUDGES, Pixels, Population, common_sample, some
 from frostmap.pipeline.forests import grow
 from frostmap.pipeline.recipe import Allocation, Sampler
-from frostmap.pipeline.run import compute
 from frostmap.pipeline.samplers import choose
+from frostmap.pipeline.submission import compute
 
 DESIGNS: tuple[Sampler, ...] = ("kmeans", "equal_range", "pca", "lhs")
 """The paper's."""

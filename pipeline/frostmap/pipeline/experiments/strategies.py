@@ -35,10 +35,10 @@ from frostmap.pipeline.experiments.plateau import TILES, Ground, chosen, ground_
 from frostmap.pipeline.figures import BLACK, BLUE, GREEN, GREY, SKY_BLUE, STAMP, STYLE, VERMILION, WIDTH
 from frostmap.pipeline.forests import grow
 from frostmap.pipeline.recipe import Sampler
-from frostmap.pipeline.run import compute
 from frostmap.pipeline.samplers import choose, standardised
 from frostmap.pipeline.simulate.positions import Window
 from frostmap.pipeline.simulate.sites import SURVEYS, place_survey, survey_map, survey_size
+from frostmap.pipeline.submission import compute
 
 BOUNDS, PRIOR = (0.5, 1.5), 0.90
 """Of the calibration."""
