@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from frostmap.pipeline.commands.doctor import show_examination
+from frostmap.pipeline.commands.figures import draw_figures
 from frostmap.pipeline.commands.recover_e import recover_from_map
 from frostmap.pipeline.commands.view import view_run
 from frostmap.pipeline.console import Session, clock
@@ -54,6 +55,7 @@ experiments = typer.Typer(
     help="Try sampling designs and networks, and compare strategies.", no_args_is_help=True, rich_markup_mode="rich"
 )
 app.command("doctor")(show_examination)
+app.command("figures")(draw_figures)
 app.add_typer(experiments, name="experiment")
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a YAML file, such as init writes.")]

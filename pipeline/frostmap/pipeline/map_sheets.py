@@ -28,7 +28,7 @@ from frostmap.catalogs.grids import lattice, parse_tile
 from frostmap.pipeline.work import Work
 
 PAPER_PIXELS = 1250
-"""Points along a map's longer side."""
+"""Points along a map's longer side, on a screen."""
 MARGIN = 0.025
 """Empty share of the longer side around the region."""
 NO_VALUE_COLOUR = "#d4d4d4"
@@ -48,6 +48,28 @@ class MapSheet:
     """(y, x) of the grid: pixels of the region."""
     region: BaseGeometry
     """The region's outline in degrees."""
+    points: int = PAPER_PIXELS
+    """Of the paper along its longer side."""
+
+    def part(self, west: float, south: float, east: float, north: float) -> MapSheet:
+        """Return the paper for a part of the region, between meridians and parallels [degrees].
+
+        Raises
+        ------
+        ValueError
+            The region has no pixel there.
+        """
+        rows, columns = np.nonzero(self.inside)
+        to_degrees = Transformer.from_crs(str(self.geobox.crs), DEGREES, always_xy=True)
+        longitude, latitude = to_degrees.transform(*_centres(self.geobox, rows, columns))
+        here = (longitude >= west) & (longitude <= east) & (latitude >= south) & (latitude <= north)
+        inside = np.zeros_like(self.inside)
+        inside[rows[here], columns[here]] = True
+        if not inside.any():
+            raise ValueError(f"the region has no pixel in {west:g} to {east:g}° E, {south:g} to {north:g}° N")
+        return MapSheet(
+            self.geobox, inside, self.region.intersection(shapely.box(west, south, east, north)), self.points
+        )
 
     @cached_property
     def crs(self) -> CRS:
@@ -83,7 +105,7 @@ class MapSheet:
     def _pixels(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Row and column of the grid under each point of the paper, and where they lie in the region."""
         left, right, bottom, top = self.extent
-        step = max(right - left, top - bottom) / PAPER_PIXELS
+        step = max(right - left, top - bottom) / self.points
         width, height = round((right - left) / step), round((top - bottom) / step)
         x = left + (np.arange(width) + 0.5) * (right - left) / width
         y = top - (np.arange(height) + 0.5) * (top - bottom) / height
@@ -129,7 +151,7 @@ class MapSheet:
     def _on_panel(self, axes: Axes, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the paper with as many points as a panel of its figure can show."""
         place = axes.get_subplotspec()
-        step = 1 if place is None else place.get_gridspec().ncols
+        step = 1 if place is None else max(1, place.get_gridspec().ncols // len(place.colspan))
         return self.on_paper(values)[step // 2 :: step, step // 2 :: step]
 
     def _draw_frame(self, axes: Axes) -> None:
@@ -153,7 +175,7 @@ class MapSheet:
             *np.meshgrid(np.linspace(left, right, 60), np.linspace(bottom, top, 60))
         )
         west, east, south, north = np.min(longitudes), np.max(longitudes), np.min(latitudes), np.max(latitudes)
-        meridians, parallels = _round_steps(west, east, wanted=6), _round_steps(south, north, wanted=4)
+        meridians, parallels = round_steps(west, east, wanted=6), round_steps(south, north, wanted=4)
         lines = [self.positions(np.full(200, m), np.linspace(south - 1, north + 1, 200)) for m in meridians]
         lines += [self.positions(np.linspace(west - 1, east + 1, 200), np.full(200, p)) for p in parallels]
         along, up = np.linspace(left, right, 500), np.linspace(bottom, top, 500)
@@ -181,7 +203,7 @@ class MapSheet:
         return _round_length((right - left) / 4)
 
     @cached_property
-    def _emptiest_corner(self) -> tuple[float, float]:
+    def scale_bar_corner(self) -> tuple[float, float]:
         """Where the scale bar starts, in shares of the paper: the corner that covers least of the region."""
         left, right, _, _ = self.extent
         *_, inside = self._pixels
@@ -200,7 +222,7 @@ class MapSheet:
         left, right, bottom, top = self.extent
         width, height = right - left, top - bottom
         length = self._scale_length
-        x, y = left + self._emptiest_corner[0] * width, bottom + self._emptiest_corner[1] * height
+        x, y = left + self.scale_bar_corner[0] * width, bottom + self.scale_bar_corner[1] * height
         halo = [withStroke(linewidth=2.5, foreground="white")]
         thickness = 0.006 * max(width, height)
         for half, colour in ((0, INK), (1, "white")):
@@ -241,8 +263,8 @@ class Graticule:
     """Labels, and where they stand on the left edge."""
 
 
-def map_sheet(work: Work) -> MapSheet:
-    """Return the paper for a run's maps."""
+def map_sheet(work: Work, points: int = PAPER_PIXELS) -> MapSheet:
+    """Return the paper for a run's maps, with so many points along its longer side."""
     grid = lattice(work.recipe.region.pixels_per_tile)
     boxes = [grid[parse_tile(tile)] for tile in work.tiles] or [work.geobox]
     covered = shapely.union_all([box.extent.geom for box in boxes], grid_size=abs(work.geobox.affine.a) / 1e6)
@@ -252,7 +274,15 @@ def map_sheet(work: Work) -> MapSheet:
         region = region.intersection(shapely.box(*work.recipe.region.bbox))
     if work.outline is not None:
         region = region.intersection(work.outline)
-    return MapSheet(work.geobox, work.inside, region)
+    return MapSheet(work.geobox, work.inside, region, points)
+
+
+def _centres(
+    geobox: GeoBox, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return x and y of the middles of some pixels of a north-up grid."""
+    grid = geobox.affine
+    return np.asarray(grid.c + grid.a * (columns + 0.5)), np.asarray(grid.f + grid.e * (rows + 0.5))
 
 
 def _ends_of_rows(
@@ -270,10 +300,10 @@ def _projected(shape: BaseGeometry, transformer: Transformer) -> BaseGeometry:
     return shapely.transform(shape, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
 
 
-def _round_steps(low: float, high: float, wanted: int) -> list[float]:
+def round_steps(low: float, high: float, wanted: int) -> list[float]:
     """Return round numbers between two, about as many as wanted.
 
-    >>> _round_steps(72.3, 105.1, wanted=6)
+    >>> round_steps(72.3, 105.1, wanted=6)
     [75.0, 80.0, 85.0, 90.0, 95.0, 100.0, 105.0]
     """
     steps = [a * 10.0**b for b in range(-3, 3) for a in (1, 2, 5)]

@@ -19,6 +19,7 @@ from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.report.areas import areas
 from frostmap.pipeline.report.change import change
 from frostmap.pipeline.report.contents import region_in_words
+from frostmap.pipeline.report.explorer import explorer
 from frostmap.pipeline.report.forcing import forcing
 from frostmap.pipeline.report.granules import granules
 from frostmap.pipeline.report.headline import headline
@@ -48,8 +49,10 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         PNG files that `figures.draw_all` drew; their names say which they are.
     """
     pictures = read_pictures(work, figures)
+    map_section, map_shown = explorer(work)
     sections = [
         headline(work, pictures),
+        map_section,
         method(work),
         granules(work, pictures),
         completeness(work, pictures),
@@ -62,17 +65,22 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         *([truth(work, pictures)] if work.recipe.sources.truth else []),
         provenance(work),
     ]
-    template = resources.files("frostmap.pipeline").joinpath("templates", "report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["unbroken"] = unbroken
-    page = environment.from_string(template).render(
+    page = environment.get_template("report.html.j2").render(
         title=work.recipe.title or f"Frozen ground, {work.recipe.name}",
         simulated=work.recipe.simulated,
         region=region_in_words(work),
         sections=sections,
         products=[load_collection(product) for kind in PRODUCTS for product in products_of(work.recipe, kind)],
+        explorer=map_shown,
+        explorer_script=_template("explorer.js"),
         granules_were_read=work.recipe.sources.lst is not None,
         paper_doi=PAPER_DOI,
         every_number=flat(work.metrics),
@@ -83,6 +91,10 @@ def write_report(work: Work, figures: list[Path]) -> Path:
     draft.write_text(page, encoding="utf-8")
     draft.replace(path)
     return path
+
+
+def _template(name: str) -> str:
+    return resources.files("frostmap.pipeline").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def read_pictures(work: Work, paths: Iterable[Path]) -> dict[str, list[Picture]]:
