@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,19 @@ import xarray as xr
 import yaml
 from affine import Affine
 from distributed import Client
+from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.gridded import load_series
-from frostmap.catalogs.grids import to_geographic
+from frostmap.catalogs.grids import lattice, to_geographic
 from frostmap.pipeline import plan, schema
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
+from frostmap.pipeline.report.covariates import covariates
 from frostmap.pipeline.run import run
 from frostmap.pipeline.simulate.gridded_series import MONTHLY_SHARES, write_precipitation, write_snow, write_soil
 from frostmap.pipeline.stage import Products, Stage, all_years
-from frostmap.pipeline.stages.covariates import COVARIATES, mean_of_years
+from frostmap.pipeline.stages.covariates import COVARIATES, mean_of_years, places_of, window_of_reach
+from frostmap.pipeline.stages.masks import MASKS
 from frostmap.pipeline.stages.precipitation import PRECIPITATION_MADE
 from frostmap.pipeline.stages.snow_cover import SNOW_COVER_MADE
 from frostmap.pipeline.stages.soil import SOIL_MADE
@@ -32,6 +36,7 @@ from frostmap.pipeline.work import Work
 
 from .small_chain import one_thread
 
+CHINA = "china-precipitation-1km"
 BOX, CELL = (91.0, 33.0, 95.0, 37.0), 1 / 20
 REGION = [92.0, 34.0, 93.5, 35.5]
 YEARS = {"training": 2010, "target": 2020}
@@ -77,13 +82,13 @@ def constant(stage: str, scopes: Any, variables: tuple[schema.Variable, ...], va
 
 STAND_INS = (
     constant("vegetation", all_years, (schema.NDVI_SERIES,), 0.3),
-    constant("terrain", lambda _recipe: [""], schema.TERRAIN, 4000.0),
+    constant("terrain", lambda _recipe: [""], schema.TERRAIN, 0.5),
 )
 
 
 @pytest.fixture(autouse=True)
 def _only_what_series_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    chain = (*STAND_INS, PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE, COVARIATES)
+    chain = (*STAND_INS, MASKS, PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE, COVARIATES)
     monkeypatch.setattr(plan, "STAGES", chain)
     monkeypatch.setattr(Work, "granules", property(lambda _: {}))
 
@@ -100,7 +105,7 @@ def write_series(folder: Path) -> None:
     def rain(east: Any, north: Any, year: int, month: int) -> Any:
         return annual_rain(east, north, year) * MONTHLY_SHARES[month - 1]
 
-    write_precipitation(folder / "rain", "china-precipitation-1km", rain, list(YEARS.values()), BOX, CELL)
+    write_precipitation(folder / "rain", CHINA, rain, list(YEARS.values()), BOX, CELL)
     textures = {"sand": sand, "clay": lambda east, north, _bottom: plane(east, north, 20.0, (0.0, 0.0))}
     write_soil(folder / "soil", "shangguan-2013", textures, BOX, CELL)
     days = [(year, day) for year in YEARS.values() for day in range(1, 366) if day % 19]
@@ -122,14 +127,21 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SERIES: dict[str, Any] = {
-    "precipitation": {"series": "china-precipitation-1km", "folder": "rain"},
+    "precipitation": {"series": CHINA, "folder": "rain"},
     "snow_cover": {"series": "awt-modis-fsc", "folder": "snow"},
     "soil": {"series": "shangguan-2013", "folder": "soil"},
 }
 
 
-def recipe_of(archive: Path, epochs: dict[str, Any] | None = None, **sources: Any) -> Recipe:
-    """Return a recipe of a region within the series."""
+def recipe_of(
+    archive: Path,
+    epochs: dict[str, Any] | None = None,
+    *,
+    more: dict[str, Any] | None = None,
+    pixels: int = 24,
+    **sources: Any,
+) -> Recipe:
+    """Return a recipe of a region within the series; `more` are other sections."""
     by_epoch = {name: {"freezing": "even.tif", "thawing": "even.tif"} for name in YEARS}
     content = {
         "name": "gridded",
@@ -143,7 +155,8 @@ def recipe_of(archive: Path, epochs: dict[str, Any] | None = None, **sources: An
             "surveys": [{"name": "none", "path": "even.tif"}],
             **(SERIES | sources),
         },
-        "store": {"chunk_pixels": 24},
+        "store": {"chunk_pixels": pixels},
+        **(more or {}),
     }
     return parse_recipe(yaml.safe_dump(content), archive / "recipe.yaml")
 
@@ -152,7 +165,7 @@ def recipe_of(archive: Path, epochs: dict[str, Any] | None = None, **sources: An
 def made(archive: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Work:
     """Return a finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "STAGES", (*STAND_INS, PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE, COVARIATES))
+        patch.setattr(plan, "STAGES", (*STAND_INS, MASKS, PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE, COVARIATES))
         patch.setattr(Work, "granules", property(lambda _: {}))
         return run(recipe_of(archive), tmp_path_factory.mktemp("work"), client=client).work
 
@@ -201,10 +214,10 @@ def test_each_has_units_coverage_and_why_it_is_missing(made: Work) -> None:
 def test_tables_say_which_files_each_is_made_of(made: Work, archive: Path) -> None:
     table = made.table("sources-precipitation-target").iloc[0]
     path = archive / "rain" / "pre_2020.nc"
-    assert (table["file"], table["series"]) == (path.name, "china-precipitation-1km")
+    assert (table["file"], table["series"]) == (path.name, CHINA)
     assert table["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (table["layers"], table["first"], table["last"]) == (12, "2020-01", "2020-12")
-    assert table["doi"] == load_series("china-precipitation-1km").doi
+    assert table["doi"] == load_series(CHINA).doi
     days = made.table("sources-snow_cover-training")
     assert len(days) == days["layers"].sum() == 346
     pixels = made.table("soil")
@@ -218,7 +231,7 @@ def test_the_plan_says_what_will_be_read(made: Work) -> None:
     assert [row["step"] for row in grids] == [
         "precipitation/training", "precipitation/target", "snow_cover/training", "snow_cover/target", "soil", "soil",
     ]  # fmt: skip
-    assert grids[0]["series"] == "china-precipitation-1km"
+    assert grids[0]["series"] == CHINA
     assert (grids[0]["first"], grids[0]["last"]) == ("2010-01", "2010-12")
 
 
@@ -334,3 +347,116 @@ def test_intervals_that_stay_missing_void_the_pixel() -> None:
     assert np.isnan(mean_of_years(ndvi(year))[0, 0])
     year[0] = 0.3
     assert mean_of_years(ndvi(year))[0, 0] == pytest.approx(0.3)
+
+
+# ---- pixels that lack a predictor ------------------------------------------------------------------------------------
+
+
+def without_a_hole(folder: Path, archive: Path) -> Path:
+    """Return a copy of the series whose rain of 2020 lacks what lies within 0.15 degrees of 92.8 E, 34.8 N."""
+    shutil.copytree(archive, folder)
+    path = folder / "rain" / "pre_2020.nc"
+    data = xr.load_dataset(path, decode_times=False, mask_and_scale=False)
+    hole = np.hypot(data["lon"] - 92.8, data["lat"] - 34.8) < 0.15
+    data["pre"] = data["pre"].where(~hole, -32768).astype("int16").transpose("time", "lat", "lon")
+    data.to_netcdf(path, engine="scipy")
+    return folder
+
+
+EVEN_SNOW = {"snow_cover": dict.fromkeys(YEARS, "even.tif")}
+
+
+def test_what_is_missing_is_counted_by_its_cause_and_stays_missing(
+    archive: Path, tmp_path: Path, client: Client
+) -> None:
+    work = run(recipe_of(without_a_hole(tmp_path / "s", archive), **EVEN_SNOW), tmp_path / "work", client=client).work
+    cube, table = work.open("covariates/target").load(), work.table("covariates-target").set_index("what")
+    assert table.index.tolist() == [variable.name for variable in schema.PREDICTORS]
+    lacking = np.isnan(cube["precipitation"].to_numpy()) & work.inside
+    assert lacking.any()
+    rain = table.loc["precipitation"]
+    assert (rain["pixels"], rain["missing"], rain["no_value"]) == (work.inside.sum(), lacking.sum(), lacking.sum())
+    assert (rain["filled"], rain["beyond"], rain["impossible"]) == (0, 0, 0)
+    assert rain["missing_on_land"] == lacking.sum()
+    assert not table.drop(index="precipitation")["missing"].any()
+    assert not cube["filled"].to_numpy().any()
+    known = cube["precipitation"].to_numpy()[work.inside & ~lacking]
+    assert (rain["lowest"], rain["highest"]) == pytest.approx((known.min(), known.max()), abs=1e-5)
+    assert rain["mean"] == pytest.approx(known.mean(dtype=np.float64), abs=1e-4)
+    section = covariates(work, {})
+    assert section.sentences[0] == "In 2010, every pixel of the region has every predictor."
+    assert "mean annual precipitation is missing on some pixels" in section.sentences[1]
+    assert section.sentences[-1].startswith("Missing predictors stay missing")
+    pixels, files = section.parts[1], section.parts[-1]
+    row = next(row for row in pixels.rows if row[0].startswith("mean annual precipitation"))
+    assert row[2] == row[5] == f"{lacking.sum():,}"
+    assert ("mean annual precipitation, 2020", CHINA, load_series(CHINA).doi, "1", "12",
+            "2020-01 to 2020-12") in [row[:6] for row in files.rows]  # fmt: skip
+
+
+def test_they_are_filled_only_where_the_recipe_says_so_and_only_within_reach(
+    archive: Path, tmp_path: Path, client: Client
+) -> None:
+    folder = without_a_hole(tmp_path / "s", archive)
+    rule = {"covariates": {"fill": "around", "fill_reach_km": 12.0}}
+    plain = run(recipe_of(folder, **EVEN_SNOW), tmp_path / "plain", client=client).work
+    recipe = recipe_of(folder, **EVEN_SNOW, more=rule)
+    work = run(recipe, tmp_path / "work", client=client).work
+    before, after = (each.open("covariates/target")["precipitation"].to_numpy() for each in (plain, work))
+    lacking = np.isnan(before) & work.inside
+    filled = lacking & np.isfinite(after)
+    assert filled.any()
+    np.testing.assert_array_equal(after[~lacking], before[~lacking])
+    east, north = places(work)
+    for row, column in zip(*np.nonzero(lacking), strict=True):
+        km = 111.195 * np.hypot(
+            (east - east[row, column]) * np.cos(np.radians(north[row, column])), north - north[row, column]
+        )
+        assert filled[row, column] == (np.isfinite(before) & (km < 12.0)).any() or (abs(km - 12.0) < 0.1).any()
+    assert np.abs(after - annual_rain(east, north, 2020))[filled].max() < 0.12 * 1.34 * 100  # 12 km of the steepest way
+    bit = [variable.name for variable in schema.PREDICTORS].index("precipitation")
+    np.testing.assert_array_equal(work.open("covariates/target")["filled"].to_numpy(), filled * (1 << bit))
+    table = work.table("covariates-target").set_index("what").loc["precipitation"]
+    assert (table["filled"], table["missing"]) == (filled.sum(), (lacking & ~filled).sum())
+    other = run(recipe_of(folder, **EVEN_SNOW, more=rule, pixels=12), tmp_path / "other", client=client).work
+    again = other.open("covariates/target")["precipitation"].to_numpy()
+    np.testing.assert_array_equal(again[other.inside], after[work.inside])
+
+
+def test_a_value_that_cannot_be_is_missing(archive: Path, tmp_path: Path, client: Client) -> None:
+    green = constant("vegetation", all_years, (schema.NDVI_SERIES,), 1.7)
+    with pytest.MonkeyPatch.context() as patch:
+        chain = (green, STAND_INS[1], MASKS, PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE, COVARIATES)
+        patch.setattr(plan, "STAGES", chain)
+        work = run(recipe_of(archive, **EVEN_SNOW), tmp_path, client=client).work
+    table = work.table("covariates-training").set_index("what").loc["ndvi"]
+    assert table["impossible"] == table["missing"] == work.inside.sum()
+    assert np.isnan(work.open("covariates/training")["ndvi"].to_numpy()[work.inside]).all()
+
+
+@pytest.mark.parametrize("crs", ["sinusoidal", "EPSG:4326", "EPSG:32646"])
+def test_the_window_of_a_reach_holds_all_within_it(crs: str) -> None:
+    frames = {
+        "sinusoidal": lattice(240)[25, 5],
+        "EPSG:4326": GeoBox((60, 80), Affine(0.05, 0, 90, 0, -0.05, 36), "EPSG:4326"),
+        "EPSG:32646": GeoBox((60, 80), Affine(4000, 0, 300000, 0, -4000, 3900000), "EPSG:32646"),
+    }
+    frame = frames[crs]
+    rows, columns = window_of_reach(frame, 30.0)
+    assert 1 <= rows <= 30
+    assert rows <= columns <= 60
+    height, width = frame.shape
+    x, y = np.meshgrid(
+        frame.affine.c + frame.affine.a * (np.arange(width) + 0.5),
+        frame.affine.f + frame.affine.e * (np.arange(height) + 0.5),
+    )
+    cube = xr.Dataset({"inside": (("y", "x"), np.ones(frame.shape, bool))}, {"x": x[0], "y": y[:, 0]})
+    east, north = places_of(cube, str(frame.crs))
+    for row, column in ((0, 0), (height // 2, width // 2), (height - 1, width - 1), (3, width - 1)):
+        km = 111.195 * np.hypot(
+            (east - east[row, column]) * np.cos(np.radians(0.5 * (north + north[row, column]))),
+            north - north[row, column],
+        )
+        near_rows, near_columns = np.nonzero(km <= 29.9)
+        assert np.abs(near_rows - row).max() <= rows
+        assert np.abs(near_columns - column).max() <= columns

@@ -42,6 +42,7 @@ from frostmap.pipeline.simulate.relief import elevation
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
+from frostmap.pipeline.stages.masks import MASKS
 from frostmap.pipeline.stages.precipitation import PRECIPITATION_MADE
 from frostmap.pipeline.stages.snow_cover import SNOW_COVER_MADE
 from frostmap.pipeline.stages.soil import SOIL_MADE
@@ -150,7 +151,7 @@ def greenness(work: Work, _year: str) -> Products:
 
 GREENNESS = Stage("vegetation", "NDVI", greenness, scopes=all_years, writes=(schema.NDVI_SERIES,))
 OF_GRIDS = (PRECIPITATION_MADE, SNOW_COVER_MADE, SOIL_MADE)
-SOME_STAGES = (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, *OF_GRIDS, COVARIATES)
+SOME_STAGES = (GREENNESS, ELEVATION_CELLS, TERRAIN_MADE, *OF_GRIDS, MASKS, COVARIATES)
 
 
 @pytest.fixture(autouse=True)
@@ -401,7 +402,7 @@ def test_a_step_stands_while_its_cells_do_and_only_terrain_is_made_again(
     source, work = {"kind": "folder", "catalogue": str(folder)}, tmp_path / "work"
     recipe = recipe_of(model, source, store={"chunk_pixels": 12})
     before = covariates(recipe, work, client)
-    assert [step.reason for step in plan.plan(recipe, work).steps] == [None] * 7
+    assert [step.reason for step in plan.plan(recipe, work).steps] == [None] * 8
 
     with rasterio.open(folder / f"{NAMES[0]}.tif", "w", **cell_profile(CORNERS[0])) as file:
         file.write(np.full((1, FINE, FINE), 4000, "float32"))

@@ -96,7 +96,9 @@ def make_work(folder: Path, *, simulated: bool = True, pixels: int = 24, days: i
         )
         write(work, f"masks/{epoch}", {schema.INSIDE: inside, schema.LAKES: lakes, schema.GLACIERS: glaciers})
         predictors = {variable: np.float32(i + 1) * ridge for i, variable in enumerate(schema.PREDICTORS)}
-        write(work, f"covariates/{epoch}", predictors | {schema.ELEVATION: height})
+        predictors |= {schema.ELEVATION: height, schema.SAND: np.where(lakes > 0.5, np.nan, 50 + 9 * ridge)}
+        predictors |= {schema.CLAY: np.where(lakes * warming > 0.5, np.nan, 20 + 4 * ridge)}
+        write(work, f"covariates/{epoch}", predictors | {schema.FILLED_PREDICTORS: ridge > 0.8})
         seen = np.stack([730 * (0.5 + 0.2 * ridge - 0.05 * overpass) for overpass in range(4)])
         write(work, f"annual_cycle/{epoch}", {schema.CLEAR_OBSERVATIONS: seen.astype(np.int16)}, overpass=np.arange(4))
         unlike = (0.3 + 0.2 * ridge).astype(np.float32)

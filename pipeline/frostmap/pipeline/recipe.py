@@ -419,6 +419,16 @@ class Terrain(Section):
     """How far around a piece of the map water is followed [km]; what comes from further is lacking."""
 
 
+class Covariates(Section):
+    """Predictors of E."""
+
+    fill: Literal["none", "around"] = "none"
+    """Pixels that lack a predictor. none: stay without; around: the mean of the known ones around, nearer ones
+    counting for more (inverse square of the distance)."""
+    fill_reach_km: Annotated[float, Field(gt=0, le=50)] = 5.0
+    """Of around: how far known pixels may be [km]."""
+
+
 class CloudTops(Section):
     """Heights of cloud tops, which say where clouds cast their shadows."""
 
@@ -879,6 +889,7 @@ class Recipe(Section):
     ingest: Ingest = Ingest()
     quality: Quality = Quality()
     terrain: Terrain = Terrain()
+    covariates: Covariates = Covariates()
     gap_filling: GapFilling = GapFilling()
     degree_days: DegreeDays = DegreeDays()
     ground_correction: GroundCorrection = GroundCorrection()

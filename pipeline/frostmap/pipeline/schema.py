@@ -206,6 +206,14 @@ TERRAIN = (ELEVATION, SLOPE, EASTNESS, NORTHNESS, WETNESS)
 PREDICTORS = (ELEVATION, SLOPE, NORTHNESS, EASTNESS, WETNESS, NDVI, SNOW_COVER, PRECIPITATION, SAND, CLAY)
 """The paper's nine predictors of E; aspect counts as one and needs two numbers."""
 
+FILLED_PREDICTORS = Variable(
+    "filled",
+    SPATIAL,
+    "uint16",
+    "1",
+    "which predictors are the mean of the pixels around, a bit each: " + ", ".join(v.name for v in PREDICTORS),
+)
+
 INSIDE = Variable("inside", SPATIAL, "bool", "1", "pixel centre inside the region")
 LAKES = Variable("lakes", SPATIAL, "float32", "1", "lake fraction")
 GLACIERS = Variable("glaciers", SPATIAL, "float32", "1", "glacier fraction")

@@ -24,6 +24,7 @@ from frostmap.pipeline.figures.charts import (
     transition,
 )
 from frostmap.pipeline.figures.classes import boreholes, change, frozen_ground
+from frostmap.pipeline.figures.covariates import histograms, missing_predictors
 from frostmap.pipeline.figures.drawing import Drawing, draw
 from frostmap.pipeline.figures.granules import granules
 from frostmap.pipeline.figures.observations import gap_filling, observed_days, overpasses, quality
@@ -189,10 +190,27 @@ FIGURES: tuple[Drawing, ...] = (
     Drawing(
         "covariates",
         "Predictors of E",
-        "soil",
+        "covariates",
         "Soil clusters are made of these, and the forest predicts E from them.",
         "Small maps of the predictors: terrain, vegetation, snow, precipitation and soil texture.",
         covariates,
+    ),
+    Drawing(
+        "covariate_histograms",
+        "How often each value of the predictors is",
+        "covariates",
+        "Share of the region's pixels by value; the outermost steps hold what lies beyond them. One line where both "
+        "epochs have the same map.",
+        "Small charts of the distribution of each predictor in {epochs}.",
+        histograms,
+    ),
+    Drawing(
+        "missing_predictors",
+        "Where predictors are missing",
+        "covariates",
+        "A pixel that lacks one predictor has no E, and so no class; the table says why each is missing.",
+        "Maps of the pixels that lack a predictor in {epochs}.",
+        missing_predictors,
     ),
     Drawing(
         "frost_number",

@@ -19,6 +19,7 @@ from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.report.areas import areas
 from frostmap.pipeline.report.change import change
 from frostmap.pipeline.report.contents import region_in_words
+from frostmap.pipeline.report.covariates import covariates
 from frostmap.pipeline.report.explorer import explorer
 from frostmap.pipeline.report.forcing import forcing
 from frostmap.pipeline.report.granules import granules
@@ -57,6 +58,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         granules(work, pictures),
         completeness(work, pictures),
         forcing(work, pictures),
+        covariates(work, pictures),
         soil(work, pictures),
         areas(work, pictures),
         validation(work, pictures),

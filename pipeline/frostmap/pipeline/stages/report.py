@@ -10,6 +10,7 @@ from frostmap.pipeline import provenance
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.stage import Products, Stage, all_epochs, all_years
+from frostmap.pipeline.stages.covariates import COVARIATES
 from frostmap.pipeline.stages.frozen_ground import maps_of
 from frostmap.pipeline.stages.validation import validation_scopes
 from frostmap.pipeline.work import Work
@@ -43,6 +44,7 @@ def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     steps = [f"frozen_ground/{scope}" for scope in maps_of(recipe)]
     steps += [f"inconsistency/{scope}" for scope in reference_scopes(recipe)]
     steps += [f"forcing/{epoch}" for epoch in all_epochs(recipe)]
+    steps += [f"{COVARIATES.name}/{epoch}" for epoch in COVARIATES.scopes(recipe)]
     lst = recipe.sources.lst
     steps += [f"single_years/{epoch}" for epoch in all_epochs(recipe) if lst]
     accounts = {"ingest": lst, "vegetation": recipe.sources.ndvi, "observations": lst, "gap_filling": lst}
