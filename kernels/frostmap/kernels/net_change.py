@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 @njit(nogil=True)
 def _drawn_areas(z: Any, sigma: Any, area: Any, block: Any, errors: Any) -> Any:
-    maps, pixels = z.shape
-    draws = errors.shape[0]
-    sums = np.zeros((draws, maps))
+    draws, pixels = errors.shape[0], z.size
+    sums = np.zeros(draws)
     for d in range(draws):
-        for k in range(maps):
-            total = 0.0
-            for i in range(pixels):
-                if z[k, i] + sigma[k, i] * errors[d, k, block[i]] > 0.0:
-                    total += area[i]
-            sums[d, k] = total
+        total = 0.0
+        for i in range(pixels):
+            if z[i] + sigma[i] * errors[d, block[i]] > 0.0:
+                total += area[i]
+        sums[d] = total
     return sums
 
 
@@ -70,8 +68,14 @@ def drawn_areas(
     common = rng.standard_normal((draws, 1, blocks))
     own = rng.standard_normal((draws, maps, blocks))
     errors = np.sqrt(together) * common + np.sqrt(1.0 - together) * own
-    table, spread = np.ascontiguousarray(z, np.float32), np.ascontiguousarray(sigma, np.float32)
-    sums: NDArray[np.float64] = _drawn_areas(
-        table, spread, np.asarray(area, np.float64), np.asarray(block, np.int64), errors.astype(np.float32)
-    )
+    sums = np.zeros((draws, maps))
+    for k in range(maps):
+        table, spread = z[k].astype(np.float32), sigma[k].astype(np.float32)
+        most = np.abs(errors[:, k]).max(initial=0.0)
+        doubtful = np.abs(table) <= np.float32(1.001) * spread * np.float32(most)  # no draw moves the others
+        sure = float(area[~doubtful & (table > 0)].sum())
+        drawn = errors[:, k].astype(np.float32)
+        sums[:, k] = sure + _drawn_areas(
+            table[doubtful], spread[doubtful], area[doubtful].astype(np.float64), block[doubtful], drawn
+        )
     return sums
