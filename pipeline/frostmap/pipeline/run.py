@@ -75,7 +75,7 @@ def run(
     FrostmapError
         A stage could not be finished. What was made before stands, and the next run goes on from there.
     """
-    work = Work(recipe, folder)
+    work = Work(recipe, folder.absolute())  # workers may have been started in other folders
     steps: list[Step] = []
     contents: dict[str, str | None] = {}
     with held(folder, work.storage), ExitStack() as stack:
