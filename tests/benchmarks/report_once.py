@@ -28,8 +28,8 @@ from shapely.geometry import mapping
 from frostmap.catalogs.grids import parse_tile, pixel_area_km2
 from frostmap.kernels.frost_number import frost_number, frozen_ground, permafrost_probability
 from frostmap.pipeline import cubes, schema
+from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.recipe import Recipe
-from frostmap.pipeline.run import CLUSTER_SETTINGS
 from frostmap.pipeline.simulate.climate import landscape
 from frostmap.pipeline.simulate.outline import inside, plateau_outline
 from frostmap.pipeline.simulate.positions import Places, Window
