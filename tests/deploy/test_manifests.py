@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import typer
 import yaml
 from dask.utils import parse_bytes
 from distributed.cli import dask_scheduler, dask_worker
+from distributed.system import MEMORY_LIMIT
+from distributed.worker_memory import parse_memory_limit
 
 from frostmap.pipeline.cli import app
 from frostmap.pipeline.plan import WORKER_BYTES
@@ -300,6 +303,9 @@ def test_what_gets_no_better_is_not_tried_again(base: list[Document]) -> None:
 
 def test_a_worker_has_room_for_itself_and_for_tasks(rendered: list[Document]) -> None:
     [container] = pods(rendered)["worker"]["containers"]
+    arguments = container["args"]
+    given = arguments[arguments.index("--memory-limit") + 1]
+    assert parse_memory_limit(given, 1, 64, logger=logging.getLogger("distributed")) == MEMORY_LIMIT
     memory = parse_bytes(container["resources"]["limits"]["memory"])
     pause = yaml.safe_load((DEPLOY / "dask.yaml").read_text())["distributed"]["worker"]["memory"]["pause"]
     assert memory * pause > 1.5 * WORKER_BYTES
