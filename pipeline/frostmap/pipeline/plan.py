@@ -81,7 +81,7 @@ class Plan:
             ),
             "completeness": completeness(work),
             "elevation_cells": work.elevation_cells.summary() if work.elevation_cells else None,
-            "grids": grids_read(work),
+            "grids": grids_read(work, [step.name for step in self.steps]),
             "workers": workers(work.recipe),
             "memory_per_worker_bytes": memory_per_worker(work.recipe),
             "steps": [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from frostmap.catalogs.grids import SINUSOIDAL_CRS, to_geographic
 from frostmap.kernels.around import EARTH_RADIUS_KM, filled_from_around
 from frostmap.pipeline.blocks import Block, map_windows
 from frostmap.pipeline.gridded_files import NO_VALUE, OUT_OF_RANGE
-from frostmap.pipeline.gridded_maps import described
+from frostmap.pipeline.gridded_maps import Field, described
 from frostmap.pipeline.recipe import Covariates, Recipe
 from frostmap.pipeline.schema import (
     FILLED_PREDICTORS,
@@ -244,16 +244,13 @@ def _account(notes: Sequence[Any], epoch: str) -> Noted:
     return Noted(tables={f"covariates-{epoch}": pd.DataFrame(rows, columns=list(COLUMNS)).round(6)})
 
 
-def grids_read(work: Work) -> list[dict[str, Any]]:
-    """Return which files precipitation, snow cover, sand and clay are made of, as plain data."""
-    recipe = work.recipe
-    return [
-        *(row for epoch in PRECIPITATION_MADE.scopes(recipe)
-          for row in described(precipitation.fields(work, epoch), step_name(PRECIPITATION_MADE.name, epoch))),
-        *(row for epoch in SNOW_COVER_MADE.scopes(recipe)
-          for row in described(snow_cover.fields(work, epoch), step_name(SNOW_COVER_MADE.name, epoch))),
-        *(row for _ in SOIL_MADE.scopes(recipe) for row in described(soil.fields(work), SOIL_MADE.name)),
-    ]  # fmt: skip
+def grids_read(work: Work, steps: Iterable[str]) -> list[dict[str, Any]]:
+    """Return which files those of some steps read that make precipitation, snow cover, sand and clay, as plain data."""
+    made: dict[str, Callable[[], list[Field]]] = {SOIL_MADE.name: partial(soil.fields, work)}
+    for epoch in all_epochs(work.recipe):
+        made[step_name(PRECIPITATION_MADE.name, epoch)] = partial(precipitation.fields, work, epoch)
+        made[step_name(SNOW_COVER_MADE.name, epoch)] = partial(snow_cover.fields, work, epoch)
+    return [row for step in steps if step in made for row in described(made[step](), step)]
 
 
 def _scopes(recipe: Recipe) -> list[str]:
