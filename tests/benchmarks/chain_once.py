@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import blocks, cubes, scsg
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
-from frostmap.pipeline.plan import WORKER_BYTES
+from frostmap.pipeline.demands import WORKER_BYTES
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates

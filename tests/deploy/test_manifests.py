@@ -19,7 +19,7 @@ from distributed.system import MEMORY_LIMIT
 from distributed.worker_memory import parse_memory_limit
 
 from frostmap.pipeline.cli import app
-from frostmap.pipeline.plan import WORKER_BYTES
+from frostmap.pipeline.demands import WORKER_BYTES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

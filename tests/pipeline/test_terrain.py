@@ -23,7 +23,7 @@ from frostmap.catalogs.elevation import MODELS, ModelId, tile_name
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, lattice
 from frostmap.kernels.drainage import wetness_index
 from frostmap.kernels.terrain import slope_aspect
-from frostmap.pipeline import ledger, plan
+from frostmap.pipeline import demands, ledger, plan
 from frostmap.pipeline.elevation_mosaic import Mosaic, Place, mosaic_of_cells, mosaic_of_raster
 from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
@@ -481,7 +481,7 @@ def test_plan_states_what_a_piece_takes(dem: Path, tmp_path: Path) -> None:
     assert len(sizes) == 9
     assert max(sizes) * 14 < 1.0e9
     step = next(one for one in plan.plan(recipe, tmp_path).summary()["steps"] if one["step"] == "terrain")
-    assert step["memory_bytes"] == plan.WORKER_BYTES + TERRAIN_MADE.memory(work, "")  # type: ignore[misc]
+    assert step["memory_bytes"] == demands.WORKER_BYTES + TERRAIN_MADE.memory(work, "")  # type: ignore[misc]
 
 
 # ---- real models ---------------------------------------------------------------------------------------------------

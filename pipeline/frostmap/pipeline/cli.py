@@ -150,10 +150,13 @@ def show_plan(
         from frostmap.pipeline.recipe import load_recipe
 
         recipe = load_recipe(recipe_file)
-        summary = plan(recipe, _workdir(workdir, recipe_file, recipe), until).summary()
+        planned = plan(recipe, _workdir(workdir, recipe_file, recipe), until)
+        summary = planned.summary()
         session.emit(summary)
         if not as_json:
             _show(session, summary, recipe_file)
+        if recipe.cluster.where in ("threads", "local") or recipe.cluster.memory_gib:  # else its workers are not known
+            planned.refuse_what_does_not_fit(summary["memory_per_worker_bytes"])
 
 
 def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
@@ -188,13 +191,6 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
             style=None if step["run"] else "dim",
         )
     session.say(table)
-    for step in summary["steps"]:
-        if step["run"] and step["memory_bytes"] > memory:
-            session.say(
-                f"too little memory: {step['step']} needs {decimal(step['memory_bytes'])} a worker; "
-                "lower cluster.workers or raise cluster.memory_gib in the recipe"
-            )
-            break
     todo = sum(step["run"] for step in summary["steps"])
     what = f"{todo} of {len(summary['steps'])} steps to do: frostmap run {recipe_file}" if todo else "all is up to date"
     session.say(what)

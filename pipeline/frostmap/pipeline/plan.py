@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import psutil
 from odc.geo.geobox import GeoBox
 
-from frostmap.pipeline import cubes, ledger
+from frostmap.pipeline import ledger
 from frostmap.pipeline.completeness import completeness
+from frostmap.pipeline.demands import (
+    memory_per_worker,
+    refuse_what_does_not_fit,
+    step_bytes,
+    step_chunks,
+    step_memory,
+    workers,
+)
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.stage import Stage, step_name
@@ -54,6 +60,13 @@ class Plan:
     work: Work
     steps: tuple[Step, ...]
 
+    def refuse_what_does_not_fit(self, most: int) -> None:
+        """Raise `UserError` where a step that is to be made takes more than a worker has [bytes]: names it."""
+        for step in self.steps:
+            if step.reason is not None:
+                takes = step_memory(self.work, step.stage, step.scope)
+                refuse_what_does_not_fit(self.work, step.name, step.stage, step.scope, takes, most)
+
     def summary(self) -> dict[str, Any]:
         """Return the plan as plain data: grid, granules, what is missing of them, and what each step takes, and why."""
         work = self.work
@@ -90,7 +103,7 @@ class Plan:
                     "title": step.stage.title,
                     "run": step.reason is not None,
                     "reason": step.reason or "up to date",
-                    "chunks": _chunks(work, step),
+                    "chunks": step_chunks(work, step.stage, step.scope),
                     "bytes": step_bytes(work, step.stage, step.scope),
                     "memory_bytes": step_memory(work, step.stage, step.scope),
                 }
@@ -206,58 +219,9 @@ def _identity(path: Path) -> str:
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
-# ---- what it takes ------------------------------------------------------------------------------------------------
-
-
-def workers(recipe: Recipe) -> int:
-    """Return the number of worker processes on this machine."""
-    return recipe.cluster.workers or len(psutil.Process().cpu_affinity())
-
-
-WORKER_BYTES = 840_000_000
-"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and
-freed memory that it keeps (`clusters.this_machine.CLUSTER_SETTINGS`)."""
-
-
-def step_memory(work: Work, stage: Stage, scope: str) -> int:
-    """Return the most that a worker takes at a step [bytes], itself and its task; 0 where that is little."""
-    task = stage.memory(work, scope) if stage.memory else 0
-    return WORKER_BYTES + task if task else 0
-
-
-def memory_per_worker(recipe: Recipe) -> int:
-    """Return what each worker process may use [bytes]."""
-    share = psutil.virtual_memory().total * 0.8 / workers(recipe)
-    return int(recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else share)
-
-
 def _file_size(href: str | None) -> int:
     path = Path(href or "")
     return path.stat().st_size if href and "://" not in href and path.exists() else 0
-
-
-def step_bytes(work: Work, stage: Stage, scope: str) -> int:
-    """Return what a step writes to the cube [bytes], before compression."""
-    sizes = work.sizes(scope) | {"y": work.shape[0], "x": work.shape[1]}
-    return sum(
-        int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
-        for variable in stage.writes
-    )
-
-
-def _chunks(work: Work, step: Step) -> int:
-    sizes = work.sizes(step.scope) | {"y": work.shape[0], "x": work.shape[1]}
-    return sum(
-        int(
-            np.prod(
-                [
-                    -(-sizes[dim] // n)
-                    for dim, n in zip(v.dims, cubes.chunk_shape(v, sizes, work.chunk_pixels), strict=True)
-                ]
-            )
-        )
-        for v in step.stage.writes
-    )
 
 
 def _crs_name(geobox: GeoBox) -> str:

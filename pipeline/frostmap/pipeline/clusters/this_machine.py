@@ -13,7 +13,7 @@ from distributed import Client, LocalCluster
 
 from frostmap.pipeline.clusters.encryption import refuse_public_dashboard
 from frostmap.pipeline.clusters.opened import Opened, Say
-from frostmap.pipeline.plan import memory_per_worker, workers
+from frostmap.pipeline.demands import memory_per_worker, workers
 from frostmap.pipeline.recipe import Recipe
 
 CLUSTER_SETTINGS = {

@@ -16,11 +16,12 @@ from rich.filesize import decimal
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.grids import Tile
+from frostmap.pipeline.demands import memory_per_worker, step_bytes, step_memory, workers
 from frostmap.pipeline.doctor.finding import Finding
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.granule_reader import GranuleReader
 from frostmap.pipeline.locks import locked
-from frostmap.pipeline.plan import memory_per_worker, scheduled, step_bytes, step_memory, workers
+from frostmap.pipeline.plan import scheduled
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.simulate.granules import PRODUCTS, granule_id, write_hdf
 from frostmap.pipeline.work import Work

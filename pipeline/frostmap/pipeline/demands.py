@@ -1,0 +1,111 @@
+"""What a run asks of a machine: workers and their memory, and what each step takes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+from dask.system import CPU_COUNT
+from distributed.system import MEMORY_LIMIT
+from rich.filesize import decimal
+
+from frostmap.pipeline import cubes
+from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.schema import Variable
+from frostmap.pipeline.stage import Stage
+from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.work import Work
+
+WORKER_BYTES = 840_000_000
+"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and
+freed memory that it keeps (`clusters.this_machine.CLUSTER_SETTINGS`)."""
+
+OF_THE_MACHINE = 0.8
+"""Share of the machine's memory that workers may use together."""
+
+LEAST_BYTES = 2 << 30
+"""Memory that each worker gets at least, before there is another one on the same machine."""
+
+COPIES = 3
+"""How often a task that makes a map as a whole holds its layers: as stored, as float64 and what comes of them."""
+
+
+def workers(recipe: Recipe) -> int:
+    """Return the number of workers on this machine: one a core that we may use, as long as each has memory."""
+    if recipe.cluster.workers is not None:
+        return recipe.cluster.workers
+    cores = min(len(psutil.Process().cpu_affinity()), CPU_COUNT)
+    each = recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else LEAST_BYTES
+    return max(1, min(cores, int(OF_THE_MACHINE * MEMORY_LIMIT / each)))
+
+
+def memory_per_worker(recipe: Recipe) -> int:
+    """Return what each worker may use [bytes]."""
+    share = OF_THE_MACHINE * MEMORY_LIMIT / workers(recipe)
+    return int(recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else share)
+
+
+def step_memory(work: Work, stage: Stage, scope: str) -> int:
+    """Return the most that a worker takes at a step [bytes], itself and its task.
+
+    What a stage says of its tasks; where it says nothing, they hold the layers of the map that it reads and writes.
+    """
+    if stage.memory is not None:
+        return WORKER_BYTES + stage.memory(work, scope)
+    groups = [step.partition("/")[0] for step in stage.inputs(work.recipe, scope)]
+    layers = {each.name: each.writes for each in STAGES} | {stage.name: stage.writes}
+    variables = [variable for name in (*groups, stage.name) for variable in layers.get(name, ())]
+    pixel = sum(np.dtype(variable.dtype).itemsize for variable in variables if set(variable.dims) == {"y", "x"})
+    return WORKER_BYTES + COPIES * pixel * work.shape[0] * work.shape[1]
+
+
+def step_bytes(work: Work, stage: Stage, scope: str) -> int:
+    """Return what a step writes to the cube [bytes], before compression."""
+    sizes = _sizes(work, scope)
+    return sum(
+        int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
+        for variable in stage.writes
+    )
+
+
+def step_chunks(work: Work, stage: Stage, scope: str) -> int:
+    """Return how many chunks a step writes."""
+    sizes = _sizes(work, scope)
+    return sum(
+        int(np.prod([-(-sizes[dim] // n) for dim, n in zip(v.dims, _chunk(work, v, scope), strict=True)]))
+        for v in stage.writes
+    )
+
+
+def largest_chunk(work: Work, stage: Stage, scope: str) -> str:
+    """Return the largest chunk that a step writes, in words; "the whole map" where it writes none.
+
+    For messages, such as `filled, 46 x 100 x 100 of (time, y, x)`.
+    """
+    if not stage.writes:
+        return "the whole map"
+    variable = max(stage.writes, key=lambda v: int(np.prod(_chunk(work, v, scope))) * np.dtype(v.dtype).itemsize)
+    sides = " x ".join(map(str, _chunk(work, variable, scope)))
+    return f"{variable.name}, {sides} of ({', '.join(variable.dims)})"
+
+
+def refuse_what_does_not_fit(work: Work, name: str, stage: Stage, scope: str, takes: int, most: int) -> None:
+    """Raise `UserError` where a step takes more memory than a worker has."""
+    if takes <= most:
+        return
+    raise UserError(
+        f"the step {name} takes more memory than a worker has",
+        where=f"a task of {name}, whose largest chunk is {largest_chunk(work, stage, scope)}",
+        found=f"{decimal(takes)}, {decimal(WORKER_BYTES)} of them for the worker itself",
+        wanted=f"at most {decimal(most)}",
+        remedy="raise cluster.memory_gib or lower cluster.workers in the recipe; or lower store.chunk_pixels, which "
+        "is cut from each tile, so that all is made again",
+    )
+
+
+def _chunk(work: Work, variable: Variable, scope: str) -> tuple[int, ...]:
+    return cubes.chunk_shape(variable, _sizes(work, scope), work.chunk_pixels)
+
+
+def _sizes(work: Work, scope: str) -> dict[str, int]:
+    return work.sizes(scope) | {"y": work.shape[0], "x": work.shape[1]}
