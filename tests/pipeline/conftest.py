@@ -17,6 +17,8 @@ from frostmap.pipeline.recipe import Recipe, parse_recipe
 from frostmap.pipeline.run import Event, run
 from frostmap.pipeline.simulate import Simulation, write_archive
 
+from .given_sums import map_given_sums
+
 TINY = Simulation(
     seed=7,
     pixels_per_tile=24,
@@ -101,6 +103,12 @@ def pristine(archive: Path, client: Client, tmp_path_factory: pytest.TempPathFac
     recipe = make_recipe(archive)
     run(recipe, folder, client=client, report=events.append)
     return Finished(recipe, folder, events)
+
+
+@pytest.fixture(scope="session")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Return maps of simulated degree-day sums, seconds of work, that no test may change."""
+    return Finished(*map_given_sums(tmp_path_factory.mktemp("mapped"), TINY), [])
 
 
 @pytest.fixture

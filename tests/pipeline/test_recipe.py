@@ -276,7 +276,8 @@ def test_the_order_of_keys_means_nothing(order: list[str]) -> None:
 
 def test_a_default_that_is_spelt_out_means_the_same_as_one_left_out() -> None:
     plain = content("wenquan")
-    sparse = {key: plain[key] for key in ("name", "title", "data", "region", "epochs", "sources", "ground_correction")}
+    kept = ("name", "title", "data", "region", "epochs", "sources", "ground_correction", "citations")
+    sparse = {key: plain[key] for key in kept}
     sparse["calibration"] = {"method": plain["calibration"]["method"]}
     assert parse(sparse).digest() == parse(plain).digest()
 
@@ -303,6 +304,7 @@ OTHER_VALUES: dict[str, tuple[Keys, Any]] = {
     ),
     "store": (("store", "chunk_pixels"), 50),
     "cluster": (("cluster", "workers"), 1),
+    "citations": (("citations",), [{"source": "sand", "cite": "10.1002/jame.20026"}]),
 }
 
 

@@ -17,10 +17,15 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from frostmap.pipeline.commands.archive import archive_run
+from frostmap.pipeline.commands.cite import cite_sources
+from frostmap.pipeline.commands.compare_paper import compare_with_paper
 from frostmap.pipeline.commands.doctor import show_examination
+from frostmap.pipeline.commands.export import export_maps
 from frostmap.pipeline.commands.figures import draw_figures
 from frostmap.pipeline.commands.recover_e import recover_from_map
 from frostmap.pipeline.commands.view import view_run
+from frostmap.pipeline.commands.work_directory import RECIPE_COPY, open_work
 from frostmap.pipeline.console import Session, clock
 from frostmap.pipeline.errors import DataIncomplete, UserError
 
@@ -35,7 +40,6 @@ if TYPE_CHECKING:  # the rest is imported where it is used: --help must not wait
     from frostmap.pipeline.upkeep import Progress
     from frostmap.pipeline.work import Work
 
-RECIPE_COPY = "recipe.yaml"
 ARCHIVE_MARKER = "simulation.json"
 ARCHIVE_TITLE = "simulated granules, grids and sites"
 SMALL_TILES = ("h25v05", "h26v05")
@@ -356,7 +360,7 @@ def show_status(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
     with Session(as_json) as session:
         from frostmap.pipeline.upkeep import by_tile
 
-        work = _open(workdir)
+        work = open_work(workdir)
         steps = [_state(work, name, title) for name, title in _step_names(work.recipe).items()]
         missing = [step["step"] for step in steps if step["state"] != "stands"]
         tiles = by_tile(work)
@@ -403,22 +407,6 @@ def _show_tiles(session: Session, tiles: Sequence[Progress]) -> None:
     session.say(table)
 
 
-def _open(workdir: Path) -> Work:
-    from frostmap.pipeline.recipe import load_recipe
-    from frostmap.pipeline.work import Work
-
-    copy = workdir / RECIPE_COPY
-    if not copy.is_file():
-        raise UserError(
-            "not a work directory",
-            where=str(workdir),
-            found=f"no {RECIPE_COPY} in it" if workdir.is_dir() else "no such folder",
-            wanted="a folder that `frostmap run` or `frostmap demo` has written to",
-            remedy="name the one given as --workdir; by default it is the recipe's name, then -work",
-        )
-    return Work(load_recipe(copy), workdir)
-
-
 def _state(work: Work, name: str, title: str) -> dict[str, Any]:
     from frostmap.pipeline.ledger import read_record
     from frostmap.pipeline.storage import CUBE
@@ -447,7 +435,7 @@ def make_report(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
         from frostmap.pipeline import ledger
         from frostmap.pipeline.run import run
 
-        work = _open(workdir)
+        work = open_work(workdir)
         missing = [name for name in _step_names(work.recipe) if ledger.read_record(work.ledger, name) is None]
         if set(missing) - {"report"}:
             raise DataIncomplete(
@@ -472,7 +460,7 @@ def verify_work(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
     with Session(as_json) as session:
         from frostmap.pipeline.upkeep import listed, verify
 
-        work = _open(workdir)
+        work = open_work(workdir)
         with session.progress(len(_step_names(work.recipe))) as report:
             verified = verify(work, report)
         faults = [fault._asdict() for fault in verified.faults]
@@ -494,7 +482,7 @@ def retry_granules(workdir: WorkdirArgument, scheduler: SchedulerOption = None, 
     with Session(as_json) as session:
         from frostmap.pipeline.upkeep import retry
 
-        work = _open(workdir)
+        work = open_work(workdir)
         with session.progress(len(_step_names(work.recipe))) as report:
             retried = retry(work.recipe, workdir, scheduler=scheduler, report=report)
         mended = retried.tried - len(retried.failed)
@@ -513,6 +501,12 @@ def retry_granules(workdir: WorkdirArgument, scheduler: SchedulerOption = None, 
                 remedy="try later, or replace the files; or set ingest.bad_granules: accept in the recipe",
             )
         session.say(f"go on with: frostmap run {workdir / RECIPE_COPY}")
+
+
+app.command("export")(export_maps)
+app.command("archive")(archive_run)
+app.command("cite")(cite_sources)
+app.command("compare-paper")(compare_with_paper)
 
 
 # ---- evaluate -----------------------------------------------------------------------------------------------------
@@ -581,7 +575,7 @@ def sampling_designs(
         from frostmap.pipeline.experiments.sampling_designs import DESIGNS, SIZES, Settings, known_designs
         from frostmap.pipeline.experiments.table1 import run_table1
 
-        work = _open(workdir)
+        work = open_work(workdir)
         session.work_in(workdir)
         designs = known_designs(design or DESIGNS)
         settings = Settings(designs, tuple(size or SIZES), trees=trees, seed=seed, judges=judges)
@@ -612,7 +606,7 @@ def forest_settings(
         from frostmap.pipeline.experiments.forest_settings import Settings, run_forest
         from frostmap.pipeline.experiments.sampling_designs import known_designs
 
-        work = _open(workdir)
+        work = open_work(workdir)
         session.work_in(workdir)
         settings = Settings(known_designs([design])[0], samples, trees, seed)
         with session.progress(1) as report:
@@ -643,7 +637,7 @@ def train_networks(
         from frostmap.pipeline import networks
         from frostmap.pipeline.experiments.network import run_network, summary
 
-        work = _open(workdir)
+        work = open_work(workdir)
         session.work_in(workdir)
         with session.progress(1) as report:
             written = run_network(work, networks.Settings(steps=steps, seed=seed), scheduler=scheduler, report=report)

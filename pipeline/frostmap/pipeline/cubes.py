@@ -21,6 +21,7 @@ from zarr.storage import MemoryStore
 
 from frostmap.pipeline import ledger
 from frostmap.pipeline.blocks import FAILED, NOTES, Part, Pieces, Result, Stream, Task
+from frostmap.pipeline.geozarr import geozarr_attributes
 from frostmap.pipeline.schema import OVERPASSES, Variable
 from frostmap.pipeline.storage import CUBE, Storage, digest_of
 
@@ -94,7 +95,8 @@ def _metadata(
     """Return the objects of a group without data, and of the groups above it, by key."""
     store = MemoryStore()
     root = zarr.open_group(store, mode="a", zarr_format=3)
-    node = root.create_group(group, attributes={"Conventions": "CF-1.11"})
+    attributes = {"Conventions": "CF-1.11"} | geozarr_attributes(geobox)
+    node = root.create_group(group, attributes=attributes)
     sizes = {"y": geobox.shape.y, "x": geobox.shape.x} | {dim: np.size(values) for dim, values in coords.items()}
     for variable in variables:
         itemsize = np.dtype(variable.dtype).itemsize
@@ -115,7 +117,7 @@ def _metadata(
         for dim, values in coords.items()
     }
     encoding = {"time": {"units": "days since 2000-01-01", "calendar": "standard", "dtype": "int32"}}
-    xr.Dataset(coords=coordinates).to_zarr(
+    xr.Dataset(coords=coordinates, attrs=attributes).to_zarr(  # which writes the group's attributes anew
         store,
         group=group,
         mode="a",

@@ -871,6 +871,23 @@ class Cluster(Section):
     scheduler can have it execute what they like."""
 
 
+class Citation(Section):
+    """What a file among the sources is, to be cited."""
+
+    source: str
+    """The source's key, such as sand or surveys.wenquan."""
+    cite: Annotated[str, Field(min_length=1)]
+    """A DOI, or a reference in words."""
+
+    @field_validator("source")
+    @classmethod
+    def _known(cls, given: str) -> str:
+        known = {*Sources.model_fields, "region"} - {"allow_hosts"}
+        if given.split(".")[0] not in known:
+            raise ValueError(f"no source is called so; there are {', '.join(sorted(known))}")
+        return given
+
+
 class Recipe(Section):
     """What a run is, whole."""
 
@@ -900,6 +917,8 @@ class Recipe(Section):
     validation: Validation = Validation()
     store: Store = Store()
     cluster: Cluster = Cluster()
+    citations: tuple[Citation, ...] = ()
+    """What the files among the sources are, for `frostmap cite`."""
 
     _folder: Path = PrivateAttr(default=Path())
 

@@ -26,7 +26,7 @@ def draw_figures(
 ) -> None:
     """Draw figures and tables of the paper by their names, from a run's own data."""
     with Session(as_json) as session:
-        from frostmap.pipeline.cli import _open as open_work
+        from frostmap.pipeline.commands.work_directory import open_work
         from frostmap.pipeline.figures.paper import EVERYTHING, POINTS, lacking, make, named
         from frostmap.pipeline.map_sheets import map_sheet
 
