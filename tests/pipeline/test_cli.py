@@ -36,9 +36,13 @@ STEPS = (
     "calibration/training",
     "e_spread",
     "frozen_ground/training",
+    "reference/ttop-e",
+    "reference/ttop-constant",
+    "inconsistency/ttop-e",
+    "inconsistency/ttop-constant",
     "maps/training",
+    "report",
 )
-STEPS += ("report",)
 
 
 def invoke(*arguments: object) -> Result:
