@@ -162,7 +162,7 @@ def test_a_changed_setting_makes_again_only_what_depends_on_it(archive: Path, fi
     assert reasons["calibration/training"] == "changed: settings"
     assert {name.split("/")[0] for name in reasons} == {
         "calibration", "e_spread", "forest", "transfer", "frozen_ground", "validation", "change", "maps", "report",
-        "change_maps", "single_years",
+        "change_maps", "single_years", "reference", "inconsistency",
     }  # fmt: skip
 
 
