@@ -22,10 +22,11 @@ from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, lattice, pixel_area_km2
-from frostmap.pipeline import demands, plan, report
+from frostmap.pipeline import demands, plan
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.polygons import coverage, open_polygons, outline, read_polygons
 from frostmap.pipeline.recipe import Recipe, parse_recipe
+from frostmap.pipeline.report.areas import covers
 from frostmap.pipeline.run import run
 from frostmap.pipeline.stages import frozen_ground, masks
 from frostmap.pipeline.storage import CUBE
@@ -337,7 +338,7 @@ def test_an_interrupted_run_goes_on_and_a_table_says_what_was_read(lakes: str, c
     assert (found["polygons"], found["repaired"], found["empty"]) == (3, 0, 0)
     area = pixel_area_km2(work.geobox)[:, np.newaxis]
     assert found["km2"] == pytest.approx(float((whole["lakes"] * area).sum()), rel=1e-5)
-    told = report.covers(work)[0]
+    told = covers(work)[0]
     assert told.header == ("", "covered [km²]", "shown as such [km²]", *told.header[3:])
     assert told.rows == [("lakes, 2010", f"{found['km2']:,.0f}", "", "3", "0", "0", "0")]
     assert "repaired" in told.note
