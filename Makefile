@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow test-servers servers test-deploy deploy-tools lint docs bench evaluate wheel lock clean
+.PHONY: help demo test test-slow test-pages test-servers servers test-deploy deploy-tools lint docs bench evaluate wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,10 +35,13 @@ demo: $(VENV)/run ## simulate a plateau, map its frozen ground, open the report'
 
 test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
-	@$(BIN)/python -m pytest -m "not slow and not servers"
+	@$(BIN)/python -m pytest -m "not slow and not servers and not pages"
 
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
 	@$(BIN)/python -m pytest -m "slow and not servers" tests
+
+test-pages: $(VENV)/dev ## what tutorial, how-tos and notebooks say to type, typed (a quarter of an hour)
+	@$(BIN)/python -m pytest -m pages tests
 
 test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 servers (the former need PostgreSQL)
 	@$(BIN)/python -m pytest -m servers tests/servers

@@ -61,13 +61,13 @@ def type_in(block: Block, folder: Path, client: Client) -> None:
         assert result.exit_code == 0, f"{block}: {line}\n{result.output}"
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("page", TYPED, ids=lambda page: page.stem)
 def test_what_a_page_says_works(page: Path, reader: Path, client: Client) -> None:
     follow(page, reader, client, slow=False)
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_tutorial_works_to_its_end(reader: Path, client: Client) -> None:
     follow(next(page for page in TYPED if page.stem == "first-map"), reader, client, slow=True)
     assert (reader / "piece-work" / "report" / "index.html").exists()

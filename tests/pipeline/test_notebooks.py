@@ -34,7 +34,7 @@ def test_a_notebook_defines_nothing(path: Path) -> None:
     assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, made)]
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own parts
 def test_a_notebook_runs_and_shows_pictures(

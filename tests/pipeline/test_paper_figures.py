@@ -195,9 +195,9 @@ def test_the_papers_own_counts_give_its_table_two(work, tmp_path):
 def test_maps_of_others_are_found_and_compared(finished):
     work = Work(finished.recipe, finished.folder)
     cube = work.folder / "cube.zarr"
-    (cube / "reference").mkdir()
+    (cube / "reference").mkdir(exist_ok=True)
     shutil.copytree(cube / "frozen_ground" / "training", cube / "reference" / "other")
-    assert list(reference_maps(work)) == ["other"]
+    assert "other" in reference_maps(work)
     sheet = map_sheet(work, 400)
     for number in ("7", "8"):
         figure = drawn(number, work, sheet)
