@@ -316,7 +316,10 @@ class Work:
         return max(1, round(self.recipe.gap_filling.anomaly_radius_km / self.pixel_km))
 
     def sizes(self, scope: str) -> dict[str, int]:
-        """Return the length of each dimension of the cube, other than y and x; time for a year as scope."""
+        """Return the length of each dimension of the cube, other than y and x.
+
+        time for a year as scope, year for an epoch.
+        """
         lengths = {
             "overpass": 4,
             "composite": 23,
@@ -324,6 +327,8 @@ class Work:
             "month": 12,
             "harmonic": 1 + 2 * self.recipe.gap_filling.harmonics,
         }
+        epoch = self.recipe.epochs.named().get(scope)
+        lengths |= {"year": len(epoch.years)} if epoch is not None else {}
         return lengths | ({"time": days_in(int(scope))} if scope.isdigit() else {})
 
     @property
