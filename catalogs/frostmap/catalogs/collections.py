@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Iterator
-from importlib import resources
 from typing import Annotated, Literal, Self, TypeAlias
 
 import numpy as np
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from frostmap.catalogs.errors import CatalogError
+from frostmap.catalogs.shipped import StrictModel, as_tuple, known_in, load, parse
 
 StoredType: TypeAlias = Literal["int8", "uint8", "int16", "uint16", "int32", "float32"]
 
@@ -27,16 +25,7 @@ def _sorted_pair(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
-def _tuple(value: object) -> object:
-    """YAML has lists only; strict models want tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Coding(_Model):
+class Coding(StrictModel):
     """How numbers are coded: physical = stored * factor + offset."""
 
     name: str
@@ -57,7 +46,7 @@ class Coding(_Model):
     fill: float | None = None
     """The stored number that means none; absent in bit fields."""
 
-    valid_range: Annotated[tuple[float, float], BeforeValidator(_tuple), AfterValidator(_sorted_pair)]
+    valid_range: Annotated[tuple[float, float], BeforeValidator(as_tuple), AfterValidator(_sorted_pair)]
     """Lowest and highest stored number that means something."""
 
     units: str
@@ -108,7 +97,7 @@ class Band(Coding):
     """Its scientific data set in an HDF granule; empty where the product has no HDF."""
 
 
-class Collection(_Model):
+class Collection(StrictModel):
     """A product: a set of granules of one kind.
 
     Examples
@@ -135,10 +124,10 @@ class Collection(_Model):
     licence: str
     """The terms it may be used under."""
 
-    landing_pages: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+    landing_pages: Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
     """Where people find it: documentation and archive."""
 
-    stac_collections: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+    stac_collections: Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
     """Ids of the STAC collections it is found in, the likeliest first; they may hold other products too."""
 
     pixels_per_tile: int | None = Field(default=None, gt=0)
@@ -153,7 +142,7 @@ class Collection(_Model):
     first_day: dt.date | None = None
     """Date of its first granules; absent for products that are not in time."""
 
-    bands: Annotated[tuple[Band, ...], BeforeValidator(_tuple)]
+    bands: Annotated[tuple[Band, ...], BeforeValidator(as_tuple)]
     """Its layers."""
 
     def band(self, name: str) -> Band:
@@ -185,7 +174,7 @@ def known_collections() -> list[str]:
     >>> [name for name in known_collections() if name.startswith("mod1")]
     ['mod10a1', 'mod10a2', 'mod11a1', 'mod13a1', 'mod13a2']
     """
-    return sorted(name.removesuffix(".yaml") for name in _definitions())
+    return known_in("", but=("outages",))
 
 
 @functools.cache
@@ -197,10 +186,7 @@ def load_collection(collection_id: str) -> Collection:
     >>> load_collection("mod11a1").band("lst_day").fill
     0.0
     """
-    if collection_id not in known_collections():
-        raise CatalogError(f"no collection named {collection_id!r}", wanted="one of " + ", ".join(known_collections()))
-    text = (resources.files("frostmap.catalogs") / "definitions" / f"{collection_id}.yaml").read_text("utf-8")
-    return parse_collection(text, where=f"{collection_id}.yaml")
+    return load(Collection, "", collection_id, "collection", known_collections())
 
 
 def parse_collection(text: str, where: str = "") -> Collection:
@@ -213,18 +199,4 @@ def parse_collection(text: str, where: str = "") -> Collection:
     where
         The file it comes from, for the error message.
     """
-    try:
-        return Collection.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise CatalogError("a definition that is not YAML", where=where, found=error) from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()
-        )
-        raise CatalogError("a definition that does not describe a product", where=where, found=faults) from error
-
-
-def _definitions() -> Iterator[str]:
-    folder = resources.files("frostmap.catalogs") / "definitions"
-    names = (entry.name for entry in folder.iterdir())
-    return (name for name in names if name.endswith(".yaml") and name != "outages.yaml")
+    return parse(Collection, text, "collection", where)

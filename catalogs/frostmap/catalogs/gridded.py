@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from importlib import resources
 from typing import Annotated, Literal, NamedTuple, Self, TypeAlias
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from frostmap.catalogs.collections import Coding
 from frostmap.catalogs.errors import CatalogError
+from frostmap.catalogs.shipped import StrictModel, as_tuple, known_in, load, parse
 
 PrecipitationId: TypeAlias = Literal["china-precipitation-1km", "terraclimate", "era5-land"]
 SoilId: TypeAlias = Literal["shangguan-2013", "soilgrids-2"]
@@ -21,11 +20,6 @@ SeriesId: TypeAlias = PrecipitationId | SoilId | SnowId
 """A gridded series: the name of its definition."""
 
 Step: TypeAlias = Literal["month", "day"]
-
-
-def _tuple(value: object) -> object:
-    """YAML has lists only; strict models want tuples."""
-    return tuple(value) if isinstance(value, list) else value
 
 
 class NamedLayer(NamedTuple):
@@ -95,7 +89,7 @@ class SeriesBand(Coding):
         )
 
 
-class GriddedSeries(BaseModel):
+class GriddedSeries(StrictModel):
     """A series of grids, over time or over depth.
 
     Examples
@@ -104,8 +98,6 @@ class GriddedSeries(BaseModel):
     >>> series.band("precipitation").factor, series.years
     (0.1, (1901, 2024))
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: str
     """What frostmap calls it."""
@@ -122,7 +114,7 @@ class GriddedSeries(BaseModel):
     licence: str
     """The terms it may be used under."""
 
-    landing_pages: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+    landing_pages: Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
     """Where people find it."""
 
     form: Literal["netcdf", "geotiff"]
@@ -131,17 +123,17 @@ class GriddedSeries(BaseModel):
     step: Step | None = None
     """How far its layers are apart in time; None where it has no time."""
 
-    years: Annotated[tuple[int, int], BeforeValidator(_tuple)] | None = None
+    years: Annotated[tuple[int, int], BeforeValidator(as_tuple)] | None = None
     """First and last year that it covers whole."""
 
-    bottoms: Annotated[tuple[float, ...], BeforeValidator(_tuple)] = ()
+    bottoms: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = ()
     """Lower ends of its layers of soil, the uppermost first [cm]."""
 
     centres: Literal["whole", "half"] | None = None
     """Where centres of cells lie: at whole multiples of a cell's size from 0° and 0°, or half a cell beside; None: not
     published."""
 
-    bands: Annotated[tuple[SeriesBand, ...], BeforeValidator(_tuple), Field(min_length=1)]
+    bands: Annotated[tuple[SeriesBand, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     """What it holds."""
 
     def band(self, name: str) -> SeriesBand:
@@ -205,8 +197,7 @@ def known_series() -> list[str]:
     >>> known_series()[:2]
     ['awt-modis-fsc', 'china-precipitation-1km']
     """
-    entries = (resources.files("frostmap.catalogs") / "definitions" / "gridded").iterdir()
-    return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
+    return known_in("gridded")
 
 
 @functools.cache
@@ -218,20 +209,9 @@ def load_series(series_id: str) -> GriddedSeries:
     >>> load_series("shangguan-2013").bottoms[-1]
     229.6
     """
-    if series_id not in known_series():
-        raise CatalogError(f"no gridded series named {series_id!r}", wanted="one of " + ", ".join(known_series()))
-    file = resources.files("frostmap.catalogs") / "definitions" / "gridded" / f"{series_id}.yaml"
-    return parse_series(file.read_text("utf-8"), where=f"{series_id}.yaml")
+    return load(GriddedSeries, "gridded", series_id, "gridded series", known_series())
 
 
 def parse_series(text: str, where: str = "") -> GriddedSeries:
     """Read a series's definition from YAML text; `where` is the file it comes from, for messages."""
-    try:
-        return GriddedSeries.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise CatalogError("a definition that is not YAML", where=where, found=error) from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()
-        )
-        raise CatalogError("a definition that does not describe a gridded series", where=where, found=faults) from error
+    return parse(GriddedSeries, text, "gridded series", where)

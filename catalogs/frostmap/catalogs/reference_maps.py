@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import re
-from importlib import resources
 from typing import Annotated, Literal, Self, TypeAlias
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from frostmap.catalogs.errors import CatalogError
+from frostmap.catalogs.shipped import StrictModel, as_tuple, known_in, load, parse
 
 ReferenceId: TypeAlias = Literal[
     "cao-2023",
@@ -43,12 +41,7 @@ RULES: dict[Holds, tuple[float, Rule]] = {"temperature": (0.0, "below"), "share"
 """Threshold [°C, or a share of one] and rule of maps that say nothing else."""
 
 
-def _tuple(value: object) -> object:
-    """YAML has lists only; strict models want tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-class ReferenceMap(BaseModel):
+class ReferenceMap(StrictModel):
     """A published map of permafrost, as its files have it.
 
     Examples
@@ -57,8 +50,6 @@ class ReferenceMap(BaseModel):
     >>> obu.holds, obu.threshold, obu.rule
     ('temperature', 0.0, 'below')
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     id: str
     """What frostmap calls it."""
@@ -75,10 +66,10 @@ class ReferenceMap(BaseModel):
     licence: str
     """The terms it may be used under, as far as its page tells."""
 
-    landing_pages: Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+    landing_pages: Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
     """Where people find it."""
 
-    years: Annotated[tuple[int, int], BeforeValidator(_tuple)]
+    years: Annotated[tuple[int, int], BeforeValidator(as_tuple)]
     """First and last year that it shows; of a map a year, those that there are maps of."""
 
     holds: Holds
@@ -93,16 +84,16 @@ class ReferenceMap(BaseModel):
     crs: str = ""
     """Of files that do not say where they are."""
 
-    codes: dict[int, Ground] = {}
+    codes: dict[int, Ground] = Field(default_factory=dict)
     """Of classes: what each number means. A number that is not here, and not missing, is refused where it is met."""
 
-    missing: Annotated[tuple[float, ...], BeforeValidator(_tuple)] = ()
+    missing: Annotated[tuple[float, ...], BeforeValidator(as_tuple)] = ()
     """Numbers that mean none, beside what the file itself says."""
 
     units: Units | None = None
     """Of files that do not say it; of a temperature degC or K, of a share 1 or %."""
 
-    valid_range: Annotated[tuple[float, float], BeforeValidator(_tuple)] = (-math.inf, math.inf)
+    valid_range: Annotated[tuple[float, float], BeforeValidator(as_tuple)] = (-math.inf, math.inf)
     """Lowest and highest temperature or share that means something [°C, or a share of one]."""
 
     threshold: float | None = None
@@ -111,7 +102,7 @@ class ReferenceMap(BaseModel):
     rule: Rule | None = None
     """Whether below it, at most, at least, or above."""
 
-    covers: Annotated[tuple[float, float, float, float], BeforeValidator(_tuple)] = (-180.0, -90.0, 180.0, 90.0)
+    covers: Annotated[tuple[float, float, float, float], BeforeValidator(as_tuple)] = (-180.0, -90.0, 180.0, 90.0)
     """West, south, east and north of what it shows [°]."""
 
     note: str = ""
@@ -156,8 +147,7 @@ def known_reference_maps() -> list[str]:
     >>> known_reference_maps()[:2]
     ['cao-2023', 'chen-2026']
     """
-    entries = (resources.files("frostmap.catalogs") / "definitions" / "reference").iterdir()
-    return sorted(entry.name.removesuffix(".yaml") for entry in entries if entry.name.endswith(".yaml"))
+    return known_in("reference")
 
 
 @functools.cache
@@ -169,20 +159,9 @@ def load_reference_map(map_id: str) -> ReferenceMap:
     >>> load_reference_map("cao-2023").codes[2]
     'seasonally_frozen'
     """
-    if map_id not in known_reference_maps():
-        raise CatalogError(f"no reference map named {map_id!r}", wanted="one of " + ", ".join(known_reference_maps()))
-    file = resources.files("frostmap.catalogs") / "definitions" / "reference" / f"{map_id}.yaml"
-    return parse_reference_map(file.read_text("utf-8"), where=f"{map_id}.yaml")
+    return load(ReferenceMap, "reference", map_id, "reference map", known_reference_maps())
 
 
 def parse_reference_map(text: str, where: str = "") -> ReferenceMap:
     """Read a map's definition from YAML text; `where` is the file it comes from, for messages."""
-    try:
-        return ReferenceMap.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise CatalogError("a definition that is not YAML", where=where, found=error) from error
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ") for fault in error.errors()
-        )
-        raise CatalogError("a definition that does not describe a reference map", where=where, found=faults) from error
+    return parse(ReferenceMap, text, "reference map", where)

@@ -10,9 +10,10 @@ from importlib import resources
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from frostmap.catalogs.errors import CatalogError
+from frostmap.catalogs.shipped import StrictModel, as_tuple, faults
 
 OTHERS = "others"
 """Last of the authors where they are too many to be named."""
@@ -20,17 +21,11 @@ OTHERS = "others"
 DOI = re.compile(r"10\.\d{4,9}/\S+")
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
-class Reference(BaseModel):
+class Reference(StrictModel):
     """A publication, a data set or a program."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
     kind: Literal["article", "dataset", "software", "other"]
-    authors: Annotated[tuple[str, ...], BeforeValidator(_tuple)] = ()
+    authors: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     """As "Family, Given"; a name without comma is an organisation."""
     year: int | None = None
     title: str
@@ -147,8 +142,7 @@ def parse_references(text: str, where: str = "") -> dict[str, Reference]:
     except yaml.YAMLError as error:
         raise CatalogError("references that are not YAML", where=where, found=error) from error
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise CatalogError("references that cannot be read", where=where, found=faults) from error
+        raise CatalogError("references that cannot be read", where=where, found=faults(error)) from error
 
 
 def bibtex(references: Iterable[tuple[str, Reference]]) -> str:
