@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 from dask.delayed import delayed
 from odc.geo.geobox import GeoBox
 from pyproj import CRS, Transformer
@@ -20,9 +18,9 @@ from pyproj import CRS, Transformer
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, to_geographic
 from frostmap.kernels.resampling import OUTSIDE, area_means, interpolated
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Part, Result, Task, joined_pieces
+from frostmap.pipeline.blocks import NOTES, Result
 from frostmap.pipeline.errors import FrostmapError, UserError
-from frostmap.pipeline.frames import frames, within
+from frostmap.pipeline.frames import by_frame, frames, within
 from frostmap.pipeline.gridded_files import BYTES_AT_ONCE, NO_VALUE, OUT_OF_RANGE, Grid, Layers
 from frostmap.pipeline.schema import Variable, coverage_of, missing_of
 from frostmap.pipeline.stage import Noted, Products
@@ -166,23 +164,17 @@ def products(work: Work, fields: Sequence[Field], name: str) -> Products:
         What the tables are called after: `NAME.csv` and `sources-NAME.csv`.
     """
     writes = written([field.variable for field in fields])
-    layers: dict[str, dict[tuple[int, ...], da.Array]] = {variable.name: {} for variable in writes}
-    tasks = []
     call = delayed(fields_of_frame, pure=False, traverse=False)
-    for frame_name, frame, (rows, columns) in frames(work):
-        inside, task = work.inside[rows, columns], None
-        if inside.any():
-            task = call(tuple(fields), frame_name, frame, within(work, frame, rows, columns), inside, work.pixel_km)
-            tasks.append(Task(frame_name, task, tuple(Part(v.name, v.name, (rows, columns)) for v in writes)))
-        for variable in writes:
-            layers[variable.name][rows.start, columns.start] = (
-                da.full(inside.shape, variable.fill_value, dtype=variable.dtype, chunks=inside.shape)
-                if task is None
-                else da.from_delayed(task[variable.name], inside.shape, dtype=np.dtype(variable.dtype))
-            )
+    cube, tasks = by_frame(
+        work,
+        writes,
+        lambda frame_name, frame, own, _here, inside: call(
+            tuple(fields), frame_name, frame, own, inside, work.pixel_km
+        ),
+    )
     return Products(
-        cube=xr.Dataset({v.name: (v.dims, joined_pieces(layers[v.name]), v.attrs) for v in writes}),
-        tasks=tuple(tasks),
+        cube=cube,
+        tasks=tasks,
         tables={f"sources-{name}": delayed(table_of_files, pure=False, traverse=False)(tuple(fields), work.pixel_km)},
         noted=lambda notes: account(notes, fields, name),
     )

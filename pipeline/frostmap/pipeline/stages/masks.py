@@ -7,19 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import xarray as xr
 from dask.delayed import Delayed, delayed
 from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Part, Result, Task, joined_pieces
+from frostmap.pipeline.blocks import NOTES, Result
 from frostmap.pipeline.errors import UserError
-from frostmap.pipeline.frames import frames, within
+from frostmap.pipeline.frames import Window, by_frame, frames
 from frostmap.pipeline.polygons import Coverage, PolygonFile, check_meets, coverage, holds_polygons, parts_of
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import PolygonLayer, Recipe
@@ -44,29 +42,14 @@ Given = PolygonFile | Share | None
 def build(work: Work, epoch: str) -> Products:
     """Return the region's mask and the shares of an epoch; no lake or glacier where the recipe names no source."""
     given = {variable.name: _given(work, variable.name, epoch) for variable in COVERS}
-    layers: dict[str, dict[tuple[int, ...], da.Array]] = {v.name: {} for v in WRITES}
-    tasks = []
     call, cut = delayed(masks_of_frame, pure=False, traverse=False), delayed(operator.getitem)
-    for name, frame, (rows, columns) in frames(work):
-        inside = work.inside[rows, columns]
-        parts = tuple(Part(v.name, v.name, (rows, columns)) for v in WRITES)
-        task = None
-        if inside.any():
-            here = (rows, columns)
-            own = {key: cut(each, here) if isinstance(each, Delayed) else each for key, each in given.items()}
-            task = call(name, frame, within(work, frame, rows, columns), inside, own["lakes"], own["glaciers"])
-            tasks.append(Task(f"masks-{name}", task, parts))
-        for variable in WRITES:
-            layers[variable.name][rows.start, columns.start] = (
-                da.full(inside.shape, variable.fill_value, dtype=variable.dtype, chunks=inside.shape)
-                if task is None
-                else da.from_delayed(task[variable.name], inside.shape, dtype=np.dtype(variable.dtype))
-            )
-    return Products(
-        cube=xr.Dataset({v.name: (v.dims, joined_pieces(layers[v.name]), v.attrs) for v in WRITES}),
-        tasks=tuple(tasks),
-        noted=lambda notes: _account(notes, epoch),
-    )
+
+    def make(name: str, frame: GeoBox, own: Window, here: Window, inside: npt.NDArray[np.bool_]) -> Delayed:
+        covers = {key: cut(each, here) if isinstance(each, Delayed) else each for key, each in given.items()}
+        return call(name, frame, own, inside, covers["lakes"], covers["glaciers"])
+
+    cube, tasks = by_frame(work, WRITES, make)
+    return Products(cube=cube, tasks=tasks, noted=lambda notes: _account(notes, epoch))
 
 
 def masks_of_frame(

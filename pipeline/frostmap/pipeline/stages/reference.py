@@ -20,9 +20,9 @@ from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.kernels.frost_number import GLACIER, LAKE, NO_CLASS, conductivity_ratio, ttop, ttop_classes
 from frostmap.kernels.resampling import OUTSIDE
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Part, Result, Task, joined_pieces
+from frostmap.pipeline.blocks import NOTES, Result
 from frostmap.pipeline.errors import FrostmapError, UserError
-from frostmap.pipeline.frames import frames, within
+from frostmap.pipeline.frames import by_frame, frames
 from frostmap.pipeline.gridded_files import NO_VALUE, OUT_OF_RANGE
 from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Recipe
@@ -58,25 +58,13 @@ def build(work: Work, scope: str) -> Products:
 def from_file(work: Work, scope: str) -> Products:
     """Return a map that the recipe names on the map's pixels, a tile a task."""
     map_file = _opened(work.recipe, scope)
-    layers: dict[str, dict[tuple[int, ...], da.Array]] = {v.name: {} for v in WRITES}
-    tasks = []
     call = delayed(map_of_frame, pure=False, traverse=False)
-    for name, frame, (rows, columns) in frames(work):
-        inside, task = work.inside[rows, columns], None
-        if inside.any():
-            task = call(map_file, name, frame, within(work, frame, rows, columns), inside, work.pixel_km)
-            tasks.append(Task(name, task, tuple(Part(v.name, v.name, (rows, columns)) for v in WRITES)))
-        for variable in WRITES:
-            layers[variable.name][rows.start, columns.start] = (
-                da.full(inside.shape, variable.fill_value, dtype=variable.dtype, chunks=inside.shape)
-                if task is None
-                else da.from_delayed(task[variable.name], inside.shape, dtype=np.dtype(variable.dtype))
-            )
-    return Products(
-        cube=xr.Dataset({v.name: (v.dims, joined_pieces(layers[v.name]), v.attrs) for v in WRITES}),
-        tasks=tuple(tasks),
-        noted=lambda notes: account(notes, map_file),
+    cube, tasks = by_frame(
+        work,
+        WRITES,
+        lambda name, frame, own, _here, inside: call(map_file, name, frame, own, inside, work.pixel_km),
     )
+    return Products(cube=cube, tasks=tasks, noted=lambda notes: account(notes, map_file))
 
 
 def map_of_frame(
