@@ -11,7 +11,7 @@ from frostmap.kernels import calibration as cal
 from frostmap.kernels import e_search
 from frostmap.kernels import frost_number as fn
 from frostmap.kernels.agreement import BinaryCounts, counts
-from frostmap.kernels.survey_objective import SurveyObjective, kappa_of, nearest_inside
+from frostmap.kernels.survey_objective import SurveyObjective, kappa_of
 
 BOUNDS, PRIOR = (0.5, 1.5), 0.90
 SEEDS = 1 if numba.config.DISABLE_JIT else 20
@@ -122,12 +122,6 @@ def test_within_its_interval_no_e_changes_the_map(seed):
             other = e.copy()
             other[k] = value
             assert survey.counts(other) == survey.counts(e)
-
-
-def test_nearest_inside_keeps_its_distance():
-    assert nearest_inside(0.8, 1.0, 0.9) == 0.9
-    assert nearest_inside(0.95, 1.0, 0.9) == pytest.approx(0.950001)
-    assert nearest_inside(0.95, 0.9500001, 0.9) == pytest.approx(0.95000005)
 
 
 def test_the_swarm_is_reproducible_and_stays_within_bounds():

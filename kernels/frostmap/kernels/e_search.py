@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.calibration import ACCELERATION, INERTIA, SAFETY_MARGIN, calibrate_exact, swarm_size
-from frostmap.kernels.survey_objective import SurveyObjective, agreeing_cells, cost_of, count
+from frostmap.kernels.survey_objective import SurveyObjective, agreeing_cells, cost_at, cost_of, count
 
 NARROWEST = 1e-9
 """Steps narrower than this [1] are passed over: no E can be told apart in them."""
@@ -55,24 +55,9 @@ class FittedE:
 
 
 @njit(nogil=True)
-def _descend(
-    e: Any,
-    weight: float,
-    low: float,
-    high: float,
-    prior: float,
-    critical: Any,
-    before: Any,
-    start: Any,
-    positive: int,
-    negative: int,
-    row_start: Any,
-    row_cluster: Any,
-    row_factor: Any,
-    column_start: Any,
-    column_cell: Any,
-    column_factor: Any,
-) -> Any:
+def _descend(e: Any, weight: float, low: float, high: float, prior: float, survey: Any) -> Any:
+    critical, before, start, column_start = survey.critical, survey.before, survey.start, survey.column_start
+    row_start, column_cell, column_factor = survey.row_start, survey.column_cell, survey.column_factor
     n_clusters, boundary = e.size, row_start.size - 1
     widest = 0
     for k in range(n_clusters):
@@ -84,12 +69,9 @@ def _descend(
         totals = np.zeros(boundary)
         for i in range(boundary):
             for t in range(row_start[i], row_start[i + 1]):
-                totals[i] += row_factor[t] * e[row_cluster[t]]
-        agreeing = 0
-        for i in range(boundary):
-            if totals[i] < 0.0:
-                agreeing += 1
-        tp, fp = count(e, critical, before, start)
+                totals[i] += survey.row_factor[t] * e[survey.row_cluster[t]]
+        agreeing = agreeing_cells(e, survey)
+        tp, fp = count(e, survey)
         for k in range(n_clusters):
             first, last = start[k], start[k + 1]
             if last == first and column_start[k + 1] == column_start[k]:
@@ -127,7 +109,7 @@ def _descend(
                 if turn < turning and turns[order[turn]] < right:
                     right = turns[order[turn]]
                 if right - left > NARROWEST:
-                    cost = cost_of(other_tp + now_tp, other_fp + now_fp, positive, negative, agree, boundary, weight)
+                    cost = cost_of(other_tp + now_tp, other_fp + now_fp, agree, survey, weight)
                     if cost < best_cost + SAME_COST:
                         far = max(left - prior, prior - right, 0.0)
                         if cost < best_cost - SAME_COST or far < best_far:
@@ -146,7 +128,7 @@ def _descend(
                     agree += change[order[turn]]
                     turn += 1
                 left = right
-            current = cost_of(tp, fp, positive, negative, agreeing, boundary, weight)
+            current = cost_of(tp, fp, agreeing, survey, weight)
             nearer = abs(best_e - prior) < abs(e[k] - prior) - SAFETY_MARGIN
             if best_cost < current - SAME_COST or (best_cost < current + SAME_COST and nearer):
                 moved = True
@@ -183,45 +165,12 @@ def descend(
         As of `calibration.calibrate_exact`.
     """
     e = np.where(survey.pixels > 0, np.clip(start, *bounds), prior).astype(np.float64)
-    found: NDArray[np.float64] = _descend(
-        e,
-        weight,
-        bounds[0],
-        bounds[1],
-        prior,
-        survey.critical,
-        survey.before,
-        survey.start,
-        survey.positive,
-        survey.negative,
-        survey.row_start,
-        survey.row_cluster,
-        survey.row_factor,
-        survey.column_start,
-        survey.column_cell,
-        survey.column_factor,
-    )
+    found: NDArray[np.float64] = _descend(e, weight, bounds[0], bounds[1], prior, survey.survey)
     return found
 
 
 @njit(nogil=True)
-def _swarm(
-    rng: Any,
-    particles: int,
-    weight: float,
-    low: float,
-    high: float,
-    critical: Any,
-    before: Any,
-    start: Any,
-    positive: int,
-    negative: int,
-    row_start: Any,
-    row_cluster: Any,
-    row_factor: Any,
-    n_clusters: int,
-) -> Any:
-    boundary = row_start.size - 1
+def _swarm(rng: Any, particles: int, n_clusters: int, weight: float, low: float, high: float, survey: Any) -> Any:
     position = np.empty((particles, n_clusters))
     velocity = np.empty((particles, n_clusters))
     best = np.empty((particles, n_clusters))
@@ -231,9 +180,7 @@ def _swarm(
             position[i, k] = 1.0 if i == 0 else low + (high - low) * rng.random()
             velocity[i, k] = (low + (high - low) * rng.random() - position[i, k]) / 2
         best[i] = position[i]
-        tp, fp = count(position[i], critical, before, start)
-        agreeing = agreeing_cells(position[i], row_start, row_cluster, row_factor)
-        cost[i] = cost_of(tp, fp, positive, negative, agreeing, boundary, weight)
+        cost[i] = cost_at(position[i], survey, weight)
     informs = np.zeros((particles, particles), dtype=np.bool_)
     chance = 1.0 - (1.0 - 1.0 / particles) ** INFORMED
     renew = True
@@ -256,9 +203,7 @@ def _swarm(
                 if position[j, k] < low or position[j, k] > high:
                     position[j, k] = min(max(position[j, k], low), high)
                     velocity[j, k] = 0.0
-            tp, fp = count(position[j], critical, before, start)
-            agreeing = agreeing_cells(position[j], row_start, row_cluster, row_factor)
-            found = cost_of(tp, fp, positive, negative, agreeing, boundary, weight)
+            found = cost_at(position[j], survey, weight)
             if found < cost[j]:
                 cost[j] = found
                 best[j] = position[j]
@@ -278,22 +223,8 @@ def swarm(
     ----------
     Clerc 2012, Standard Particle Swarm Optimisation, hal-00764996.
     """
-    found: NDArray[np.float64] = _swarm(
-        np.random.default_rng(seed),
-        swarm_size(survey.n_clusters),
-        weight,
-        bounds[0],
-        bounds[1],
-        survey.critical,
-        survey.before,
-        survey.start,
-        survey.positive,
-        survey.negative,
-        survey.row_start,
-        survey.row_cluster,
-        survey.row_factor,
-        survey.n_clusters,
-    )
+    rng, particles = np.random.default_rng(seed), swarm_size(survey.n_clusters)
+    found: NDArray[np.float64] = _swarm(rng, particles, survey.n_clusters, weight, bounds[0], bounds[1], survey.survey)
     return found
 
 
@@ -302,8 +233,8 @@ def exact(
 ) -> NDArray[np.float64]:
     """Return the E's of greatest kappa, boundaries not looked at: see `calibration.calibrate_exact`."""
     names = np.repeat(np.arange(survey.n_clusters), survey.pixels)
-    permafrost = np.diff(survey.before) == 1
-    return calibrate_exact(survey.critical, permafrost, names, survey.n_clusters, bounds, prior).e
+    permafrost = np.diff(survey.survey.before) == 1
+    return calibrate_exact(survey.survey.critical, permafrost, names, survey.n_clusters, bounds, prior).e
 
 
 def hybrid(

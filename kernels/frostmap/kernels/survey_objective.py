@@ -8,14 +8,13 @@ question costs a few operations a cluster and boundary cell, not a map.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.kernels.agreement import BinaryCounts
-from frostmap.kernels.calibration import SAFETY_MARGIN
 
 SUM_OF_WEIGHTS = 10.0
 """Weight of kappa and of boundary agreement together."""
@@ -87,54 +86,9 @@ def kappa_of(tp: int, fp: int, positive: int, negative: int) -> float:
     return (observed - chance) / (1.0 - chance)
 
 
-@njit(nogil=True)
-def cost_of(tp: int, fp: int, positive: int, negative: int, agreeing: int, boundary: int, weight: float) -> float:
-    """Return the objective w (1 - kappa) + (10 - w) (1 - beta); its second part is 0 where there is no boundary."""
-    cost = weight * (1.0 - kappa_of(tp, fp, positive, negative))
-    if boundary > 0:
-        cost += (SUM_OF_WEIGHTS - weight) * (1.0 - agreeing / boundary)
-    return cost
+class Survey(NamedTuple):
+    """The arrays of a survey that kernels ask."""
 
-
-@njit(nogil=True)
-def count(e: Any, critical: Any, before: Any, start: Any) -> Any:
-    """Return true and false positives: pixels whose critical E is above that of their cluster."""
-    tp, fp = 0, 0
-    for k in range(e.size):
-        first, last = start[k], start[k + 1]
-        place = first + np.searchsorted(critical[first:last], e[k], side="right")
-        found = before[last] - before[place]
-        tp += found
-        fp += last - place - found
-    return tp, fp
-
-
-@njit(nogil=True)
-def agreeing_cells(e: Any, start: Any, names: Any, factors: Any) -> int:
-    """Return how many boundary cells lean to the right side."""
-    agreeing = 0
-    for i in range(start.size - 1):
-        total = 0.0
-        for t in range(start[i], start[i + 1]):
-            total += factors[t] * e[names[t]]
-        if total < 0.0:
-            agreeing += 1
-    return agreeing
-
-
-@dataclass(frozen=True)
-class SurveyObjective:
-    """A survey, sorted and summed: what the agreement of any E's with it takes to reckon.
-
-    Make one with `of`.
-
-    References
-    ----------
-    The objective: science of the clustering, optimisation and prediction scheme (COP) as published with
-    doi:10.5194/essd-15-3905-2023; boundary agreement: `calibration.boundary_agreement`.
-    """
-
-    n_clusters: int
     positive: int
     """Surveyed permafrost pixels that count."""
     negative: int
@@ -157,6 +111,65 @@ class SurveyObjective:
     """(terms,) boundary cell of each term."""
     column_factor: NDArray[np.float64]
     """(terms,) its factor."""
+
+
+@njit(nogil=True)
+def cost_of(tp: int, fp: int, agreeing: int, survey: Any, weight: float) -> float:
+    """Return the objective w (1 - kappa) + (10 - w) (1 - beta); its second part is 0 where there is no boundary."""
+    boundary = survey.row_start.size - 1
+    cost = weight * (1.0 - kappa_of(tp, fp, survey.positive, survey.negative))
+    if boundary > 0:
+        cost += (SUM_OF_WEIGHTS - weight) * (1.0 - agreeing / boundary)
+    return cost
+
+
+@njit(nogil=True)
+def count(e: Any, survey: Any) -> Any:
+    """Return true and false positives: pixels whose critical E is above that of their cluster."""
+    tp, fp = 0, 0
+    for k in range(e.size):
+        first, last = survey.start[k], survey.start[k + 1]
+        place = first + np.searchsorted(survey.critical[first:last], e[k], side="right")
+        found = survey.before[last] - survey.before[place]
+        tp += found
+        fp += last - place - found
+    return tp, fp
+
+
+@njit(nogil=True)
+def agreeing_cells(e: Any, survey: Any) -> int:
+    """Return how many boundary cells lean to the right side."""
+    agreeing = 0
+    for i in range(survey.row_start.size - 1):
+        total = 0.0
+        for t in range(survey.row_start[i], survey.row_start[i + 1]):
+            total += survey.row_factor[t] * e[survey.row_cluster[t]]
+        if total < 0.0:
+            agreeing += 1
+    return agreeing
+
+
+@njit(nogil=True)
+def cost_at(e: Any, survey: Any, weight: float) -> float:
+    """Return the objective at the E's of all clusters."""
+    tp, fp = count(e, survey)
+    return cost_of(tp, fp, agreeing_cells(e, survey), survey, weight)
+
+
+@dataclass(frozen=True)
+class SurveyObjective:
+    """A survey, sorted and summed: what the agreement of any E's with it takes to reckon.
+
+    Make one with `of`.
+
+    References
+    ----------
+    The objective: science of the clustering, optimisation and prediction scheme (COP) as published with
+    doi:10.5194/essd-15-3905-2023; boundary agreement: `calibration.boundary_agreement`.
+    """
+
+    n_clusters: int
+    survey: Survey
 
     @classmethod
     def of(
@@ -213,8 +226,7 @@ class SurveyObjective:
         by_cluster = np.argsort(row_cluster, kind="stable")
         cells = np.repeat(np.arange(row_start.size - 1), np.diff(row_start))
         terms = np.bincount(row_cluster, minlength=n_clusters)
-        return cls(
-            n_clusters=n_clusters,
+        survey = Survey(
             positive=positive,
             negative=negative,
             critical=critical[used][order],
@@ -227,38 +239,35 @@ class SurveyObjective:
             column_cell=cells[by_cluster].astype(np.int64),
             column_factor=row_factor[by_cluster],
         )
+        return cls(n_clusters, survey)
 
     @property
     def pixels(self) -> NDArray[np.int64]:
         """(n_clusters,) surveyed pixels of each cluster."""
-        return np.diff(self.start)
+        return np.diff(self.survey.start)
 
     @property
     def boundary_cells(self) -> int:
         """How many surveyed pixels are boundary cells."""
-        return int(self.row_start.size - 1)
+        return int(self.survey.row_start.size - 1)
 
     @property
     def size(self) -> int:
         """How much there is to look at, for a sense of what a search costs."""
-        return int(self.critical.size + self.row_factor.size)
+        return int(self.survey.critical.size + self.survey.row_factor.size)
 
     def counts(self, e: NDArray[np.float64]) -> BinaryCounts:
         """Return the confusion of the survey with the map that E of each cluster makes."""
-        tp, fp = count(e, self.critical, self.before, self.start)
-        return BinaryCounts(tp=int(tp), fn=self.positive - int(tp), fp=int(fp), tn=self.negative - int(fp))
+        tp, fp = map(int, count(e, self.survey))
+        return BinaryCounts(tp=tp, fn=self.survey.positive - tp, fp=fp, tn=self.survey.negative - fp)
 
     def boundary_agreement(self, e: NDArray[np.float64]) -> float:
         """Return the share of boundary cells that agree, NaN where there are none."""
-        if not self.boundary_cells:
-            return float("nan")
-        return float(agreeing_cells(e, self.row_start, self.row_cluster, self.row_factor)) / self.boundary_cells
+        return float(agreeing_cells(e, self.survey)) / self.boundary_cells if self.boundary_cells else float("nan")
 
     def cost(self, e: NDArray[np.float64], weight: float) -> float:
         """Return w (1 - kappa) + (10 - w) (1 - beta), the published objective; less is better."""
-        tp, fp = count(e, self.critical, self.before, self.start)
-        agreeing = agreeing_cells(e, self.row_start, self.row_cluster, self.row_factor)
-        return float(cost_of(tp, fp, self.positive, self.negative, agreeing, self.boundary_cells, weight))
+        return float(cost_at(e, self.survey, weight))
 
     def interval(
         self, e: NDArray[np.float64], bounds: tuple[float, float]
@@ -266,16 +275,10 @@ class SurveyObjective:
         """Return from where to where E of each cluster leaves every surveyed pixel as it is; the bounds without any."""
         lower, upper = np.full(self.n_clusters, bounds[0]), np.full(self.n_clusters, bounds[1])
         for k in range(self.n_clusters):
-            values = self.critical[self.start[k] : self.start[k + 1]]
+            values = self.survey.critical[self.survey.start[k] : self.survey.start[k + 1]]
             place = int(np.searchsorted(values, e[k], side="right"))
             if place > 0:
                 lower[k] = max(bounds[0], float(values[place - 1]))
             if place < values.size:
                 upper[k] = min(bounds[1], float(values[place]))
         return lower, upper
-
-
-def nearest_inside(left: float, right: float, value: float) -> float:
-    """Return what in [left, right] is nearest to a value, a margin away from both ends or in the middle."""
-    margin = min(SAFETY_MARGIN, (right - left) / 2)
-    return min(max(value, left + margin), right - margin)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import Delayed
 from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.grids import Tile, lattice
@@ -19,8 +18,9 @@ from frostmap.pipeline.work import Work
 
 Window: TypeAlias = tuple[slice, slice]
 """Rows and columns."""
-MakesFrame: TypeAlias = Callable[[str, GeoBox, Window, Window, npt.NDArray[np.bool_]], Delayed]
-"""Takes a frame's name and grid, its own rows and columns that the map has, those of the map, and which are inside."""
+MakesFrame: TypeAlias = Callable[[str, GeoBox, Window, Window, npt.NDArray[np.bool_]], Any]
+"""Takes a frame's name and grid, its own rows and columns that the map has, those of the map, and which are inside;
+returns a delayed `Result`."""
 
 
 def frames(work: Work) -> Iterator[tuple[str, GeoBox, tuple[slice, slice]]]:

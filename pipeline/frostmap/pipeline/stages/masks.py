@@ -44,7 +44,7 @@ def build(work: Work, epoch: str) -> Products:
     given = {variable.name: _given(work, variable.name, epoch) for variable in COVERS}
     call, cut = delayed(masks_of_frame, pure=False, traverse=False), delayed(operator.getitem)
 
-    def make(name: str, frame: GeoBox, own: Window, here: Window, inside: npt.NDArray[np.bool_]) -> Delayed:
+    def make(name: str, frame: GeoBox, own: Window, here: Window, inside: npt.NDArray[np.bool_]) -> Any:
         covers = {key: cut(each, here) if isinstance(each, Delayed) else each for key, each in given.items()}
         return call(name, frame, own, inside, covers["lakes"], covers["glaciers"])
 
