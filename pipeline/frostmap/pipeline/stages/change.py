@@ -369,6 +369,10 @@ def hot_spots(
     }
 
 
+LEAST_FROST = 100.0
+"""Freezing sum from which the ratio of thawing to freezing says something [°C d]: towards none it grows without end."""
+
+
 def driver_values(
     recipe: Recipe, geobox: GeoBox, pixels: Compared, wanted: npt.NDArray[np.bool_], states: Mapping[str, xr.Dataset]
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, str]]:
@@ -386,7 +390,7 @@ def driver_values(
 
     sums = {name: [of(f"forcing/{epoch}", name) for epoch in EPOCHS] for name in ("ddf", "ddt")}
     ratio = [
-        np.divide(thaw, frost, out=np.full_like(thaw, np.nan), where=frost > 0)
+        np.divide(thaw, frost, out=np.full_like(thaw, np.nan), where=frost >= LEAST_FROST)
         for frost, thaw in zip(sums["ddf"], sums["ddt"], strict=True)
     ]
     e = [of(e_group(recipe, epoch), SOIL_E.name) for epoch in EPOCHS]
