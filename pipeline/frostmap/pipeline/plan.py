@@ -122,10 +122,14 @@ def plan(recipe: Recipe, folder: Path, until: str | None = None) -> Plan:
     DataIncomplete
         A catalogue has nothing for the region and years.
     """
-    work = Work(recipe, folder)
+    return planned(Work(recipe, folder), until)
+
+
+def planned(work: Work, until: str | None = None) -> Plan:
+    """Return the same of a work directory that is open: what it has found in catalogues is not searched again."""
     steps: list[Step] = []
     contents: dict[str, str | None] = {}
-    for stage, scope in scheduled(recipe, until):
+    for stage, scope in scheduled(work.recipe, until):
         step = assess(work, stage, scope, contents)
         contents[step.name] = step.record.content if step.record else None
         steps.append(step)

@@ -18,7 +18,7 @@ from frostmap.pipeline import cubes, ledger, provenance
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.locks import held
-from frostmap.pipeline.plan import Plan, Step, assess, plan, scheduled
+from frostmap.pipeline.plan import Plan, Step, assess, planned, scheduled
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import check
 from frostmap.pipeline.stage import Noted
@@ -89,7 +89,7 @@ def run(
             if client is None:
                 client = stack.enter_context(connected(recipe, None, scheduler, report))
                 refuse_unshared(client, folder)
-                _refuse_what_does_not_fit(recipe, folder, until, client)
+                _refuse_what_does_not_fit(work, until, client)
             contents[step.name] = _make(work, step, client, report).content
         _write_metrics(work, {})
         if any(step.record is None for step in steps):
@@ -97,12 +97,12 @@ def run(
     return Plan(work, tuple(steps))
 
 
-def _refuse_what_does_not_fit(recipe: Recipe, folder: Path, until: str | None, client: Client) -> None:
+def _refuse_what_does_not_fit(work: Work, until: str | None, client: Client) -> None:
     """Raise `UserError` if a step that is to be made takes more memory than the smallest worker has for a task."""
     found = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [worker["memory_limit"] // worker["nthreads"] for worker in found if worker["memory_limit"]]
     if limits:
-        plan(recipe, folder, until).refuse_what_does_not_fit(min(limits))
+        planned(work, until).refuse_what_does_not_fit(min(limits))
 
 
 @contextmanager
