@@ -79,9 +79,10 @@ def _significance_sentences(work: Work) -> list[str]:
     if "change_interval" in net:
         low, high = net["change_interval"]
         sentences.append(
-            f"The area of permafrost changed by {signed(net['change_km2'], 0)} km² (95 % interval {signed(low, 0)} to "
-            f"{signed(high, 0)}): errors of pixels within {work.recipe.change.errors_together_km:g} km of each other "
-            f"are taken to be alike, and those of the two epochs to have a correlation of {net['errors_together']:.2f}."
+            f"Lakes and glaciers aside, the area of permafrost changed by {signed(net['change_km2'], 0)} km² (95 % "
+            f"interval {signed(low, 0)} to {signed(high, 0)}): errors of pixels within "
+            f"{work.recipe.change.errors_together_km:g} km of each other are taken to be alike, and those of the two "
+            f"epochs to have a correlation of {net['errors_together']:.2f}."
         )
     if has_table(work, "change_parts"):
         table = work.table("change_parts")
