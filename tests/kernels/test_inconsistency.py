@@ -34,6 +34,12 @@ def test_kappa_of_areas_is_that_of_counts_where_pixels_are_alike(first, second, 
     )
 
 
+def test_one_class_alone_has_no_kappa_whatever_its_area():
+    for area in (1.0, 0.1, 77.58873818623715 * 8, 1 / 3):
+        assert np.isnan(table_kappa(np.diag([area, 0.0, 0.0])))
+        assert table_kappa(np.array([[0.0, area], [0.0, 0.0]])) == 0
+
+
 @gentle
 @given(cells=st.lists(st.integers(0, 50), min_size=4, max_size=4))
 def test_kappa_of_a_table_is_that_of_its_counts(cells):
