@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
+from dask.delayed import delayed
 from distributed import Client, LocalCluster
 
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared, shared_folder
 from frostmap.pipeline.clusters.kubernetes import read_manifest, renamed
+from frostmap.pipeline.clusters.loss import ClusterLost
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
 from frostmap.pipeline.recipes import bundled, with_values
+from frostmap.pipeline.submission import compute
 
 BASE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "base" / "cluster.yaml"
 
@@ -83,7 +86,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
 
 @pytest.fixture(scope="module")
 def dask_cluster() -> Iterator[LocalCluster]:
-    options = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
+    options = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=1, processes=False, **options) as cluster:
         yield cluster
 
@@ -142,6 +145,46 @@ def test_it_is_removed_when_the_run_is_interrupted(
         be_interrupted()
     assert played.removed() == [played.made()[0]["metadata"]["name"]]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        (
+            [{"state": {"running": {}}, "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}],
+            "OOMKilled",
+        ),
+        ([{"state": {"running": {}}}], "the connection to it ended"),
+        (None, "its pod was deleted"),
+    ],
+)
+def test_a_scheduler_that_is_lost_is_an_error_that_says_what_became_of_it(
+    tmp_path: Path, played: Played, left: list[dict[str, Any]] | None, said: str
+) -> None:
+    pod = READY | {"metadata": {"uid": "1"}}
+    options: dict[str, Any] = {"n_workers": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+    recipe = recipe_in(tmp_path, in_the_clear(), allow_unencrypted=True)
+    with LocalCluster(**options, host="127.0.0.1", protocol="tcp://") as cluster:
+        played.answer(pods=[pod], ports=[int(cluster.scheduler_address.rpartition(":")[2]), 4])
+
+        def be_lost(_done: int) -> None:
+            ended = {"status": {"containerStatuses": left}, "metadata": {"uid": "1"}}
+            played.answer(pods=[ended if left else pod | {"metadata": {"uid": "2"}}], ports=[])
+            cluster.close()
+
+        def use() -> None:
+            with open_cluster(recipe, "kubernetes") as opened:
+                compute(opened.client, [delayed(slow, pure=False)(number) for number in range(9)], be_lost)
+
+        with pytest.raises(ClusterLost, match=said) as caught:
+            use()
+    assert "run again" in caught.value.remedy
+    assert played.removed() == [played.made()[0]["metadata"]["name"]]
+
+
+def slow(number: int) -> int:
+    time.sleep(0.2)
+    return number
 
 
 def test_it_is_removed_when_it_does_not_start(tmp_path: Path, played: Played) -> None:

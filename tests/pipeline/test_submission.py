@@ -16,10 +16,11 @@ from dask.delayed import Delayed, delayed
 from distributed import Client, LocalCluster
 
 from frostmap.pipeline import ledger
+from frostmap.pipeline.clusters.loss import ClusterLost
 from frostmap.pipeline.errors import DataIncomplete, FrostmapError
 from frostmap.pipeline.run import run
 from frostmap.pipeline.storage import StorageError
-from frostmap.pipeline.submission import ClusterLost, compute
+from frostmap.pipeline.submission import compute
 
 from .conftest import workers
 from .small_chain import everything, in_place, inputs_in, one_thread, recipe_in, settle

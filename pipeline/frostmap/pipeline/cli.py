@@ -48,7 +48,8 @@ SMALL_PIXELS = 24
 app = typer.Typer(
     name="frostmap",
     help="Map permafrost and seasonally frozen ground from MODIS land surface temperature.",
-    epilog="Exit codes: 0 done, 2 the input is wrong, 3 data is incomplete, 1 our fault, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 the input is wrong, 3 data is incomplete, 4 the cluster was lost, 1 our fault, "
+    "130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

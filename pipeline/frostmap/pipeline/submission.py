@@ -9,7 +9,8 @@ from typing import Any
 from dask.delayed import Delayed
 from distributed import Client, Future, KilledWorker, as_completed, wait
 
-from frostmap.pipeline.errors import DataIncomplete, FrostmapError, UserError
+from frostmap.pipeline.clusters.loss import lost
+from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.watchdog import STUCK_AFTER_S, Watchdog
 
 AT_ONCE = 2000
@@ -17,10 +18,6 @@ AT_ONCE = 2000
 
 _OF_A_CHUNK = 2
 """Parts of a task that writes a chunk: what makes it, and what writes it."""
-
-
-class ClusterLost(FrostmapError):
-    """The scheduler is no longer there, or has given up what it was given."""
 
 
 def compute(
@@ -76,7 +73,7 @@ def compute(
                         _settle(client, tasks, futures)
                         raise _explained(future.exception(), watchdog)
                     if future.status in ("cancelled", "lost"):
-                        raise watchdog.complaint() or _lost(client)
+                        raise watchdog.complaint() or lost(client)
                 fetched = {future.key: future for future in batch if future.key not in results}
                 results |= client.gather(fetched)
                 for key in fetched:
@@ -111,15 +108,6 @@ def _settle(client: Client, tasks: list[Delayed], futures: list[Future[Any]]) ->
         (begun if own & working else others).append(future)
     client.cancel([future for future in others if not future.done()])
     wait(begun)
-
-
-def _lost(client: Client) -> ClusterLost:
-    return ClusterLost(
-        "the Dask scheduler is no longer there",
-        where=getattr(client.scheduler, "address", ""),
-        found="it ended, or the connection to it did, before all tasks were done",
-        remedy="start it again and run again: what was made stands, and only what was in flight is made again",
-    )
 
 
 def _explained(error: BaseException, watchdog: Watchdog) -> BaseException:

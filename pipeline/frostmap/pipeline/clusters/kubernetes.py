@@ -21,6 +21,7 @@ import yaml
 
 from frostmap.pipeline.clusters.address import running
 from frostmap.pipeline.clusters.kubectl import Kubectl
+from frostmap.pipeline.clusters.loss import ClusterLost, lost
 from frostmap.pipeline.clusters.opened import Opened, Say
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
@@ -51,6 +52,8 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
     ------
     UserError
         No manifest, no kubectl, no operator, no room, or pods that do not start: says which.
+    ClusterLost
+        The scheduler ended while it was used: says what became of its pod.
     """
     settings = recipe.cluster.kubernetes
     if settings is None:
@@ -69,7 +72,7 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
     with _ended_by_signals(), kubectl.removing("daskcluster", name, f"dask.org/cluster-name={name}", REMOVED_WITHIN_S):
         say(f"making cluster {name}")
         kubectl.create(made)
-        _wait(kubectl, name, "scheduler", recipe.cluster.start_seconds, say)
+        scheduler = _wait(kubectl, name, "scheduler", recipe.cluster.start_seconds, say)
         if autoscaler is not None:
             kubectl.create(_autoscaler(autoscaler, name))
         _wait(kubectl, name, "worker", recipe.cluster.start_seconds, say)
@@ -77,7 +80,10 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
             kubectl.forwarding(f"service/{name}-scheduler", (8786, 8787)) as (comm, dashboard),
             running(recipe, f"{scheme}://127.0.0.1:{comm}", "--cluster kubernetes", say) as opened,
         ):
-            yield Opened(opened.client, f"http://127.0.0.1:{dashboard}/status")
+            try:
+                yield Opened(opened.client, f"http://127.0.0.1:{dashboard}/status")
+            except ClusterLost as error:
+                raise lost(opened.client, _fate(kubectl, name, scheduler)) from error
 
 
 # ---- the manifest --------------------------------------------------------------------------------------------------
@@ -171,14 +177,14 @@ def _scheme(cluster: Document, path: Path, recipe: Recipe) -> str:
 # ---- waiting -------------------------------------------------------------------------------------------------------
 
 
-def _wait(kubectl: Kubectl, name: str, component: str, seconds: float, say: Say) -> None:
-    """Wait until a pod of a component is ready."""
+def _wait(kubectl: Kubectl, name: str, component: str, seconds: float, say: Say) -> Document:
+    """Return a pod of a component once it is ready."""
     say(f"waiting for the {component}")
     began, seen = time.monotonic(), False
     while True:
-        found = kubectl.get("pods", f"dask.org/cluster-name={name},dask.org/component={component}")
-        if any(is_ready(pod) for pod in found):
-            return
+        found = _pods(kubectl, name, component)
+        for pod in filter(is_ready, found):
+            return pod
         seen = seen or bool(found)
         waited, troubles = time.monotonic() - began, [text for pod in found if (text := trouble(pod))]
         hopeless = any(text.partition(":")[0] in _HOPELESS for text in troubles)
@@ -199,6 +205,10 @@ def _wait(kubectl: Kubectl, name: str, component: str, seconds: float, say: Say)
                 remedy="correct the manifest (image, Secret, volume, memory), or raise cluster.start_seconds",
             )
         time.sleep(1)
+
+
+def _pods(kubectl: Kubectl, name: str, component: str) -> list[Document]:
+    return kubectl.get("pods", f"dask.org/cluster-name={name},dask.org/component={component}")
 
 
 def is_ready(pod: Document) -> bool:
@@ -226,6 +236,34 @@ def trouble(pod: Document) -> str:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return f"{condition.get('reason', 'not scheduled')}: {condition.get('message', '')}"
     return ""
+
+
+def _fate(kubectl: Kubectl, name: str, scheduler: Document) -> str:
+    """Return what became of the scheduler's pod, or why that cannot be told."""
+    try:
+        found = _pods(kubectl, name, "scheduler")
+    except UserError as error:
+        return f"the connection to Kubernetes ended, too: {error.found}"
+    same = [pod for pod in found if pod["metadata"]["uid"] == scheduler["metadata"]["uid"]]
+    return fate(same[0]) if same else "its pod was deleted, or lost with its node"
+
+
+def fate(pod: Document) -> str:
+    """Return what became of a pod, in Kubernetes' words.
+
+    >>> ended = {"reason": "OOMKilled", "exitCode": 137}
+    >>> fate({"status": {"containerStatuses": [{"state": {}, "lastState": {"terminated": ended}}]}})
+    'its container ended: OOMKilled with exit code 137'
+    """
+    status = pod.get("status", {})
+    if status.get("reason"):
+        return f"its pod ended: {status['reason']}: {status.get('message', '')}"
+    for container in status.get("containerStatuses", []):
+        for state in ("state", "lastState"):
+            ended = container.get(state, {}).get("terminated")
+            if ended:
+                return f"its container ended: {ended.get('reason', '')} with exit code {ended.get('exitCode', '')}"
+    return "its pod is there: the connection to it ended"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from frostmap.pipeline.clusters import kubernetes, this_machine
 from frostmap.pipeline.clusters.address import is_address, running
+from frostmap.pipeline.clusters.loss import loss_explained
 from frostmap.pipeline.clusters.opened import Kind, Opened, Say
 from frostmap.pipeline.clusters.preparation import prepared
 from frostmap.pipeline.errors import UserError
@@ -37,6 +38,8 @@ def open_cluster(recipe: Recipe, where: str | None = None, say: Say = lambda _wo
     ------
     UserError
         It cannot be had: says why. `SoftwareDiffers` among them.
+    ClusterLost
+        Its scheduler ended while it was used.
     """
     chosen = where or recipe.cluster.where
     asked = f"--cluster {where}" if where else f"{chosen} (recipe: cluster.where)"
@@ -50,5 +53,5 @@ def open_cluster(recipe: Recipe, where: str | None = None, say: Say = lambda _wo
             remedy="name one of these, or leave it out to compute on this machine",
         )
     opening = kind(recipe, say) if kind is not None else running(recipe, chosen, asked, say)
-    with opening as opened, prepared(opened.client, deaf=chosen == "local"):
+    with opening as opened, loss_explained(opened.client), prepared(opened.client, deaf=chosen == "local"):
         yield opened

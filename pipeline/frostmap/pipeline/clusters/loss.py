@@ -1,0 +1,46 @@
+"""A cluster that is lost while a run computes on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+
+from distributed import Client
+from distributed.client import ClosedClientError
+from distributed.comm.core import CommClosedError
+
+from frostmap.catalogs.errors import ExplainedError
+from frostmap.pipeline.errors import FrostmapError
+
+
+class ClusterLost(FrostmapError):
+    """The scheduler is no longer there, or has given up what it was given. Run again: what was made stands."""
+
+    exit_code = 4
+
+
+def lost(client: Client, found: str = "") -> ClusterLost:
+    """Return the error to raise where a client's cluster is lost."""
+    return ClusterLost(
+        "the Dask scheduler is no longer there",
+        where=getattr(client.scheduler, "address", ""),
+        found=found or "it ended, or the connection to it did, before all tasks were done",
+        remedy="run again, after starting the scheduler again if you started it: what was made stands, and only what "
+        "was in flight is made again",
+    )
+
+
+@contextmanager
+def loss_explained(client: Client) -> Iterator[None]:
+    """Raise `ClusterLost` in place of whatever Dask raises where its scheduler ends."""
+    try:
+        yield
+    except ExplainedError:
+        raise
+    except (CancelledError, CommClosedError, ClosedClientError) as error:
+        raise lost(client) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        if client.status == "running":
+            raise
+        raise lost(client) from error
