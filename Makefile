@@ -91,7 +91,7 @@ wheel: $(VENV)/dev ## build the wheel from the sdist, install it in an empty env
 	@rm -rf .venv-wheel
 
 lock: ## renew both lock files (needs uv)
-	$(COMPILE) --group build -o requirements.lock
+	$(COMPILE) --extra metrics --group build -o requirements.lock
 	$(COMPILE) --group dev -o requirements-dev.lock
 	$(subst pyproject.toml,tests/servers/requirements.in,$(COMPILE)) -o tests/servers/requirements.lock
 	$(subst pyproject.toml,tests/deploy/requirements.in,$(COMPILE)) -o tests/deploy/requirements.lock

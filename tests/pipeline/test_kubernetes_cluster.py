@@ -17,9 +17,11 @@ import pytest
 import yaml
 from dask.delayed import delayed
 from distributed import Client, LocalCluster
+from typer.testing import CliRunner
 
+from frostmap.pipeline.cli import app
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared, shared_folder
-from frostmap.pipeline.clusters.kubernetes import read_manifest, renamed
+from frostmap.pipeline.clusters.kubernetes import forwarded_dashboard, read_manifest, renamed
 from frostmap.pipeline.clusters.loss import ClusterLost
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
@@ -42,7 +44,7 @@ if arguments[0] == "get":
 elif arguments[0] == "port-forward":
     for port in answers["ports"]:
         print(f"Forwarding from 127.0.0.1:{port} -> 8786", flush=True)
-    time.sleep(600)
+    time.sleep(answers.get("forwards_s", 600))
 elif answers.get("refused") == arguments[0]:
     sys.exit("Error from server (Forbidden): you may not")
 """
@@ -272,3 +274,26 @@ def test_workers_that_do_not_see_the_work_directory_are_refused(
         with pytest.raises(UserError, match=r"(?s)do not see the work directory.*--workdir"):
             refuse_unshared(client, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- a cluster that somebody else has applied ----------------------------------------------------------------------
+
+
+def test_the_dashboard_of_an_applied_cluster_is_forwarded_to_this_machine_alone(tmp_path: Path, played: Played) -> None:
+    played.answer(pods=[], ports=[4711])
+    with forwarded_dashboard(recipe_in(tmp_path)) as (link, _):
+        assert link == "http://127.0.0.1:4711/status"
+    [(arguments, _)] = played.calls
+    assert arguments == ["--context=test", "port-forward", "--address=127.0.0.1", "service/frostmap-scheduler", ":8787"]
+
+
+def test_when_the_schedulers_pod_goes_the_command_says_so(tmp_path: Path, played: Played) -> None:
+    played.answer(pods=[], ports=[4711], forwards_s=0.5)
+    manifest = tmp_path / "cluster.yaml"
+    manifest.write_text(BASE.read_text(encoding="utf-8"), encoding="utf-8")
+    recipe = tmp_path / "demo.yaml"
+    recipe.write_text(with_values(bundled("demo"), {"cluster.kubernetes": {"manifest": str(manifest)}}))
+    result = CliRunner().invoke(app, ["dashboard", str(recipe), "--cluster", "kubernetes"])
+    assert result.stdout.splitlines() == ["http://127.0.0.1:4711/status", "forwarded until Ctrl-C"]
+    assert result.exit_code == 2
+    assert "kubectl forwards no more" in result.stderr

@@ -1,11 +1,15 @@
 """NDVI is decoded by the product's divisor, screened by reliability, averaged two by two, and gaps are closed."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frostmap.catalogs.collections import load_collection
+from frostmap.pipeline.granule_inputs import Reading
+from frostmap.pipeline.stages import snow_days, vegetation
 from frostmap.pipeline.stages.vegetation import interpolate_gaps, mean_of_four, usable_ndvi
 
 MOD13A1 = load_collection("mod13a1")
@@ -58,6 +62,56 @@ def test_observed_values_are_never_changed_and_filled_ones_lie_between_neighbour
     if valid.any():
         assert np.nanmin(filled) >= series[valid].min() - 1e-6
         assert np.nanmax(filled) <= series[valid].max() + 1e-6
+
+
+@pytest.mark.parametrize("stage", ["vegetation", "snow_days"])
+def test_a_years_tile_takes_the_memory_that_is_stated_and_not_much_less(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    pixels, rng = 240, np.random.default_rng(7)
+    module, product, names = {
+        "vegetation": (vegetation, "mod13a1", ("ndvi", "reliability")),
+        "snow_days": (snow_days, "mod10a1", ("snow_index", "quality")),
+    }[stage]
+    stated = vegetation.tile_bytes(pixels, 2) if stage == "vegetation" else snow_days.tile_bytes(pixels)
+    collection = load_collection(product)
+
+    class Day:
+        date = np.datetime64("2010-03-01").item()
+
+    def read(granules, _how):  # type: ignore[no-untyped-def]
+        for key in granules:
+            arrays = {
+                name: rng.integers(0, 3, (2 * pixels, 2 * pixels)).astype(collection.band(name).dtype) for name in names
+            }
+            yield key, arrays, {"status": "ok"}
+
+    monkeypatch.setattr(module, "read_each", read)
+    how = Reading(collection, names, 2 * pixels, None)  # type: ignore[arg-type]
+    rest = (2,) if stage == "vegetation" else ()
+    tracemalloc.start()
+    result = module._read_tile(dict.fromkeys(range(23), Day()), how, (slice(0, pixels), slice(0, pixels)), *rest)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(array.shape[1:] == (pixels, pixels) for array in result.values() if isinstance(array, np.ndarray))
+    assert stated / 2 < peak < stated
+
+
+def test_gaps_are_closed_alike_in_strips_and_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    stored = rng.integers(-3000, 9000, (23, 50, 50)).astype("int16")
+    reliability = rng.integers(0, 4, (23, 50, 50)).astype("int8")
+    whole = np.stack([usable_ndvi(*each, MOD13A1) for each in zip(stored, reliability, strict=True)])
+
+    def read(_granules, _how):  # type: ignore[no-untyped-def]
+        for at in range(23):
+            yield at, {"ndvi": stored[at], "reliability": reliability[at]}, {"status": "ok"}
+
+    monkeypatch.setattr(vegetation, "read_each", read)
+    monkeypatch.setattr(vegetation, "STRIP_ROWS", 7)
+    how = Reading(MOD13A1, ("ndvi", "reliability"), 50, None)  # type: ignore[arg-type]
+    made = vegetation._read_tile({}, how, (slice(0, 50), slice(0, 50)), 1)
+    np.testing.assert_array_equal(made["ndvi_series"], interpolate_gaps(whole, vegetation.LONGEST_GAP))
 
 
 @pytest.mark.realdata

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,25 +19,24 @@ from rich.table import Column, Table
 from frostmap.pipeline.commands.archive import archive_run
 from frostmap.pipeline.commands.cite import cite_sources
 from frostmap.pipeline.commands.compare_paper import compare_with_paper
+from frostmap.pipeline.commands.dashboard import show_dashboard
 from frostmap.pipeline.commands.doctor import show_examination
 from frostmap.pipeline.commands.export import export_maps
 from frostmap.pipeline.commands.figures import draw_figures
 from frostmap.pipeline.commands.recover_e import recover_from_map
+from frostmap.pipeline.commands.status import show_status
 from frostmap.pipeline.commands.view import view_run
-from frostmap.pipeline.commands.work_directory import RECIPE_COPY, open_work
-from frostmap.pipeline.console import Session, clock
+from frostmap.pipeline.commands.work_directory import RECIPE_COPY, open_work, step_names
+from frostmap.pipeline.console import Session
 from frostmap.pipeline.errors import DataIncomplete, UserError
 
 if TYPE_CHECKING:  # the rest is imported where it is used: --help must not wait for numerical libraries
     from distributed import Client
 
-    from frostmap.pipeline.ledger import Record
     from frostmap.pipeline.plan import Plan
     from frostmap.pipeline.recipe import Recipe
     from frostmap.pipeline.run import Reporter
     from frostmap.pipeline.simulate import Simulation
-    from frostmap.pipeline.upkeep import Progress
-    from frostmap.pipeline.work import Work
 
 ARCHIVE_MARKER = "simulation.json"
 ARCHIVE_TITLE = "simulated granules, grids and sites"
@@ -235,6 +233,9 @@ def run_recipe(
     workdir: WorkdirOption = None,
     until: UntilOption = None,
     scheduler: SchedulerOption = None,
+    performance_reports: Annotated[
+        bool, typer.Option("--performance-reports", help="Keep Dask's report on each step in logs/performance.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make what a recipe asks for. Run it again after an interruption or a change: what stands is kept."""
@@ -246,7 +247,10 @@ def run_recipe(
         folder = _workdir(workdir, recipe_file, recipe)
         session.work_in(folder)
         _copy_recipe(recipe, recipe_file, folder)
-        with session.progress(len(_step_names(recipe, until))) as report:
+        if performance_reports:
+            cluster = recipe.cluster.model_copy(update={"performance_reports": True})
+            recipe = recipe.model_copy(update={"cluster": cluster})
+        with session.progress(len(step_names(recipe, until))) as report:
             followed = run(recipe, folder, until=until, scheduler=scheduler, report=report)
         _show_results(session, followed)
 
@@ -298,19 +302,6 @@ def _replace(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _step_names(recipe: Recipe, until: str | None = None) -> dict[str, str]:
-    """Return the names of the steps that a recipe has, in order, and what each does."""
-    from frostmap.pipeline.stage import step_name
-    from frostmap.pipeline.stages import STAGES
-
-    names: dict[str, str] = {}
-    for stage in STAGES:
-        names |= {step_name(stage.name, scope): stage.title for scope in stage.scopes(recipe)}
-        if stage.name == until:
-            break
-    return names
-
-
 def _show_results(session: Session, followed: Plan) -> None:
     """Name what a run made: the report, the maps and the numbers to look at first."""
     from frostmap.pipeline.ledger import read_record
@@ -355,78 +346,8 @@ def headline(metrics: dict[str, Any]) -> dict[str, float]:
 # ---- status and report --------------------------------------------------------------------------------------------
 
 
-@app.command("status")
-def show_status(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
-    """Show what a work directory holds: what stands, when it was made, how long it took, and what is missing."""
-    with Session(as_json) as session:
-        from frostmap.pipeline.upkeep import by_tile
-
-        work = open_work(workdir)
-        steps = [_state(work, name, title) for name, title in _step_names(work.recipe).items()]
-        missing = [step["step"] for step in steps if step["state"] != "stands"]
-        tiles = by_tile(work)
-        session.emit(
-            {
-                "workdir": str(workdir),
-                "recipe": work.recipe.name,
-                "complete": not missing,
-                "steps": steps,
-                "tiles": [progress._asdict() for progress in tiles],
-            }
-        )
-        table = Table(Column("step", no_wrap=True), "what", "state", "made (UTC)", box=box.SIMPLE)
-        for heading in ("took", "bytes"):
-            table.add_column(heading, justify="right")
-        for step in steps:
-            made = str(step["finished"] or "").replace("T", " ").removesuffix("+00:00")
-            took = clock(step["seconds"]) if step["finished"] else ""
-            size = decimal(step["bytes"]) if step["bytes"] else ""
-            table.add_row(step["step"], step["title"], step["state"], made, took, size)
-        session.say(table)
-        _show_tiles(session, tiles)
-        if missing:
-            session.say(f"{len(missing)} of {len(steps)} steps are missing: frostmap run {workdir / RECIPE_COPY}")
-        else:
-            session.say(
-                f"all {len(steps)} steps stand; whether they are up to date: frostmap plan {workdir / RECIPE_COPY}"
-            )
-
-
-def _show_tiles(session: Session, tiles: Sequence[Progress]) -> None:
-    """Show how far each tile and year of granules has come: per cent of its tasks, and granules that failed."""
-    if not tiles:
-        return
-    names = sorted({progress.tile for progress in tiles})
-    table = Table(Column("granules", no_wrap=True), *(Column(name, justify="right") for name in names), box=box.SIMPLE)
-    for step in dict.fromkeys(progress.step for progress in tiles):
-        cells = {}
-        for progress in tiles:
-            if progress.step == step:
-                failed = f", {progress.failed_granules} failed" if progress.failed_granules else ""
-                cells[progress.tile] = f"{100 * progress.done // progress.tasks} %{failed}"
-        table.add_row(step, *(cells.get(name, "") for name in names))
-    session.say(table)
-
-
-def _state(work: Work, name: str, title: str) -> dict[str, Any]:
-    from frostmap.pipeline.ledger import read_record
-    from frostmap.pipeline.storage import CUBE
-
-    record: Record | None = read_record(work.ledger, name)
-    state = "missing"
-    if record is not None:
-        lost = [path for path in record.outputs if not (work.folder / path).exists()]
-        state = f"lost: {', '.join(lost)}" if lost else "stands"
-    cube = [f"{CUBE}/{name}"] if record and record.chunks else []
-    return {
-        "step": name,
-        "title": title,
-        "state": state,
-        "finished": record.finished if record else None,
-        "seconds": record.seconds if record else 0.0,
-        "bytes": record.bytes_written if record else 0,
-        "outputs": cube + list(record.outputs if record else []),
-    }
+app.command("status")(show_status)
+app.command("dashboard")(show_dashboard)
 
 
 @app.command("report")
@@ -437,7 +358,7 @@ def make_report(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
         from frostmap.pipeline.run import run
 
         work = open_work(workdir)
-        missing = [name for name in _step_names(work.recipe) if ledger.read_record(work.ledger, name) is None]
+        missing = [name for name in step_names(work.recipe) if ledger.read_record(work.ledger, name) is None]
         if set(missing) - {"report"}:
             raise DataIncomplete(
                 "the run is not finished, so there is nothing to report yet",
@@ -447,7 +368,7 @@ def make_report(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
             )
         session.work_in(workdir)
         ledger.forget(work.ledger, "report")
-        with session.progress(len(_step_names(work.recipe))) as report:
+        with session.progress(len(step_names(work.recipe))) as report:
             followed = run(work.recipe, workdir, until="report", report=report)
         _show_results(session, followed)
 
@@ -462,7 +383,7 @@ def verify_work(workdir: WorkdirArgument, as_json: JsonOption = False) -> None:
         from frostmap.pipeline.upkeep import listed, verify
 
         work = open_work(workdir)
-        with session.progress(len(_step_names(work.recipe))) as report:
+        with session.progress(len(step_names(work.recipe))) as report:
             verified = verify(work, report)
         faults = [fault._asdict() for fault in verified.faults]
         session.emit({"workdir": str(workdir), "objects": verified.objects, "bytes": verified.bytes, "faults": faults})
@@ -484,7 +405,7 @@ def retry_granules(workdir: WorkdirArgument, scheduler: SchedulerOption = None, 
         from frostmap.pipeline.upkeep import retry
 
         work = open_work(workdir)
-        with session.progress(len(_step_names(work.recipe))) as report:
+        with session.progress(len(step_names(work.recipe))) as report:
             retried = retry(work.recipe, workdir, scheduler=scheduler, report=report)
         mended = retried.tried - len(retried.failed)
         session.emit({"workdir": str(workdir), "tried": retried.tried, "mended": mended, "failed": retried.failed})
@@ -719,7 +640,7 @@ def run_demo(
         recipe = parse_recipe(_demo_recipe(simulation, small), copy)
         _refuse_another(recipe, workdir)
         with ExitStack() as stack:
-            report = stack.enter_context(session.progress(len(_step_names(recipe)) + 1))
+            report = stack.enter_context(session.progress(len(step_names(recipe)) + 1))
             client = None
             if _is_written(archive, simulation):
                 report(Event("kept", "archive", ARCHIVE_TITLE, "up to date"))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 from rich.console import Console, RenderableType
+from rich.filesize import decimal
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -35,9 +36,12 @@ from rich.text import Text
 
 from frostmap.catalogs.errors import CatalogError
 from frostmap.pipeline.errors import FrostmapError, UserError
+from frostmap.pipeline.redaction import Redacting, redacted
 
 if TYPE_CHECKING:
-    from frostmap.pipeline.run import Event, Reporter
+    from frostmap.pipeline.watching.costs import Cost
+    from frostmap.pipeline.watching.events import Event, Reporter
+    from frostmap.pipeline.watching.forecast import Left
 
 OUR_FAULT = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -130,7 +134,7 @@ class Session:
         self.workdir = folder
         logging.getLogger().removeHandler(self._log)
         self._log = logging.FileHandler(folder / "frostmap.log", encoding="utf-8", delay=True)
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._log.setFormatter(Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._log)
 
     def say(self, message: RenderableType = "") -> None:
@@ -201,7 +205,7 @@ class Session:
 
     def _keep(self, error: BaseException) -> Path:
         """Write the traceback to a file, and return its path."""
-        text = "".join(traceback.format_exception(error))
+        text = redacted("".join(traceback.format_exception(error)))
         name = f"traceback-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.txt"
         if self.workdir is not None and os.access(self.workdir, os.W_OK):
             path = self.workdir / name
@@ -239,6 +243,24 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def words_of_left(left: Left | None) -> str:
+    """Return how long the rest of a run will take, in words; empty where nothing is known."""
+    if left is None:
+        return ""
+    parts = [f"about {clock(left.seconds)}"] if left.seconds else []
+    if left.unmeasured:
+        parts.append(f"{left.unmeasured} steps of which nothing is known yet")
+    return " and ".join(parts)
+
+
+def words_of_cost(cost: Cost) -> str:
+    """Return what was spent, in words."""
+    return (
+        f"{clock(cost.seconds)}, {cost.core_hours:.3g} core-hours; read {decimal(cost.bytes_read)}, "
+        f"wrote {decimal(cost.bytes_written)}; largest worker {decimal(cost.peak_bytes)}"
+    )
+
+
 class _Objects:
     """Events as JSON objects, one a line."""
 
@@ -252,6 +274,7 @@ class _Objects:
                 return
             self._last = time.monotonic()
         parts = {name: value for name, value in vars(event).items() if value and name != "kind"}
+        parts |= {name: parts[name].summary() for name in ("left", "cost") if name in parts}
         self._session.emit({"event": event.kind} | parts)
 
 
@@ -279,7 +302,9 @@ class _Lines:
             self._number += 1
             self._began = self._last = now
             reason = f" ({event.message})" if event.message else ""
-            self._session.say(f"[{self._number}/{self._n_steps}] {event.step}: {event.title}{reason}")
+            rest = words_of_left(event.left)
+            of_run = f"; left of the run: {rest}" if rest else ""
+            self._session.say(f"[{self._number}/{self._n_steps}] {event.step}: {event.title}{reason}{of_run}")
         elif event.kind == "progress" and 0 < event.done < event.total and now - self._last > SECONDS_BETWEEN_LINES:
             self._last = now
             left = (now - self._began) / event.done * (event.total - event.done)
@@ -287,6 +312,8 @@ class _Lines:
             self._session.say(f"    {event.done} of {event.total}{guess}")
         elif event.kind == "finished":
             self._session.say(f"    done in {clock(event.seconds)}")
+        elif event.kind == "ended" and event.cost is not None:
+            self._session.say(f"spent    {words_of_cost(event.cost)}")
 
 
 class _Bars:
@@ -306,12 +333,16 @@ class _Bars:
         if self._kept:
             self._bars.console.print(f"{self._kept} steps are up to date", style="dim")
             self._kept = 0
+        if event.kind in ("started", "progress"):
+            rest = words_of_left(event.left)
+            self._bars.update(self._all, description=f"all steps, left: {rest}" if rest else "all steps")
         if event.kind == "cluster":
             self._bars.console.print(f"dashboard: {event.message}")
         elif event.kind == "waiting":
             self._bars.console.print(event.message)
+        elif event.kind == "ended" and event.cost is not None:
+            self._bars.console.print(f"spent    {words_of_cost(event.cost)}")
         elif event.kind == "started":
-            self._bars.update(self._all, description="all steps")
             self._step = self._bars.add_task(f"{event.step}: {event.title}", total=event.total or None)
         elif event.kind == "progress" and self._step is not None:
             self._bars.update(self._step, completed=event.done, total=event.total)

@@ -65,6 +65,11 @@ class ChunkRecord:
     tags: dict[str, str] = field(default_factory=dict)
     """Entity tags of the objects by key, as an object store gave them; none in a folder."""
 
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the objects as they are stored."""
+        return sum(size for size, _ in self.objects.values())
+
 
 @dataclass(frozen=True)
 class Layout:

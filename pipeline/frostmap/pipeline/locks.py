@@ -6,10 +6,13 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 from frostmap.pipeline.errors import UserError
@@ -23,8 +26,57 @@ CLAIM = "ledger/claim.json"
 """Where an object store says which work directory it belongs to."""
 
 
+_ATTEMPTS, _BETWEEN_ATTEMPTS_S = 5, 0.05
+"""Who only looks whether a directory is held has its lock for an instant: that is no reason to give up."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a work directory."""
+
+    run: str
+    """Name of the run that no other has; by time, so that names sort."""
+    host: str
+    process: int
+    since: str
+    """UTC, ISO 8601."""
+    dashboard: str = ""
+    """Link to the dashboard of the cluster that computes; empty before there is one."""
+
+    @property
+    def words(self) -> str:
+        """The holder, for messages."""
+        return f"process {self.process} on {self.host}, since {self.since}"
+
+
+class Hold:
+    """A work directory that this process holds, and what others may know of it."""
+
+    def __init__(self, file: TextIO) -> None:
+        began = datetime.now(UTC)
+        self.holder = Holder(f"{began:%Y%m%dT%H%M%SZ}-{uuid4().hex[:6]}", **_whoever_runs())
+        self._file = file
+        self._write(self.holder)
+
+    def has_dashboard(self, link: str) -> None:
+        """Let others know where the dashboard is; on a disk that is full they do not learn it."""
+        self.holder = replace(self.holder, dashboard=link)
+        with suppress(OSError):
+            self._write(self.holder)
+
+    def forget(self) -> None:
+        """Leave nothing of what is over; on a disk that cannot be written others find the end in the run's log."""
+        with suppress(OSError):
+            self._file.truncate(0)
+
+    def _write(self, holder: Holder) -> None:
+        self._file.truncate(0)
+        json.dump(asdict(holder), self._file)
+        self._file.flush()
+
+
 @contextmanager
-def held(folder: Path, storage: Storage) -> Iterator[None]:
+def held(folder: Path, storage: Storage) -> Iterator[Hold]:
     """Hold a work directory and the storage of its cube, for what writes to them.
 
     Raises
@@ -32,14 +84,14 @@ def held(folder: Path, storage: Storage) -> Iterator[None]:
     UserError
         Another process holds the work directory, or the storage belongs to another work directory.
     """
-    with locked(folder):
+    with locked(folder) as hold:
         if storage.is_remote:
             claim(folder, storage)
-        yield
+        yield hold
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Hold]:
     """Hold a work directory; the system lets go of it when the process ends, however that happens.
 
     Raises
@@ -48,34 +100,52 @@ def locked(folder: Path) -> Iterator[None]:
         Another process holds it: says which, and on which host.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        if not _taken(file, fcntl.LOCK_EX, _ATTEMPTS):
+            holder = holder_of(folder)
             raise UserError(
                 "another run is at work in this directory",
                 where=str(folder),
-                found=_holder(path),
+                found=holder.words if holder else "a process that has just begun",
                 wanted="one run at a time",
                 remedy="wait until it is done or stop it, then run again; or name another directory with --workdir",
-            ) from error
-        file.truncate(0)
-        json.dump(_whoever_runs(), file)
-        file.flush()
-        yield
+            )
+        hold = Hold(file)
+        try:
+            yield hold
+        finally:
+            hold.forget()
+
+
+def is_held(folder: Path) -> bool:
+    """Say whether a process holds a work directory, as far as this host can see."""
+    try:
+        with (folder / LOCK).open("r", encoding="utf-8") as file:
+            return not _taken(file, fcntl.LOCK_SH, 1)
+    except FileNotFoundError:
+        return False
+
+
+def holder_of(folder: Path) -> Holder | None:
+    """Return who holds a work directory, or was killed when it did; None where nobody is known."""
+    try:
+        return Holder(**json.loads((folder / LOCK).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _taken(file: TextIO, kind: int, attempts: int) -> bool:
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(_BETWEEN_ATTEMPTS_S)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def _whoever_runs() -> dict[str, Any]:
     return {"host": socket.gethostname(), "process": os.getpid(), "since": now()}
-
-
-def _holder(path: Path) -> str:
-    try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
-    except (ValueError, KeyError):
-        return "a process that has just begun"
 
 
 # ---- places in object stores --------------------------------------------------------------------------------------

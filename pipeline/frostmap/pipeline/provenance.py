@@ -11,6 +11,8 @@ from importlib.metadata import version
 import pandas as pd
 
 from frostmap.pipeline import ledger
+from frostmap.pipeline.watching.costs import total
+from frostmap.pipeline.watching.history import by_step, runs
 from frostmap.pipeline.work import Work
 
 SOFTWARE = (
@@ -47,6 +49,8 @@ def write(work: Work) -> None:
     ]
     listing = "\n".join(f"{granule['id']} {granule['sha256']}" for granule in granules)
     records = ledger.read_all(work.ledger)
+    history = runs(work.folder)
+    costs = by_step(history)
     content = {
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "simulated": work.recipe.simulated,
@@ -60,11 +64,14 @@ def write(work: Work) -> None:
             record.step: {
                 "finished": record.finished,
                 "seconds": record.seconds,
+                "cost": costs[record.step].summary() if record.step in costs else None,
                 "causes": record.causes,
                 "outputs": record.outputs,
             }
             for record in records
         },
+        "runs": [{"run": run.name, "began": run.began} for run in history],
+        "cost": total(run.cost for run in history).summary(),
         "granules_sha256": hashlib.sha256(listing.encode()).hexdigest(),
         "granules": granules,
     }

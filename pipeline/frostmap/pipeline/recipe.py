@@ -862,6 +862,8 @@ class Cluster(Section):
     """How long to wait for a running cluster's first worker [s]."""
     stuck_seconds: Annotated[float, Field(ge=1)] = 3600
     """A worker that finishes nothing for so long hangs, on a file or a connection, and is started anew [s]."""
+    performance_reports: bool = False
+    """Whether Dask's report on the performance of each step is kept, in logs/performance: some 2 MB a step."""
     kubernetes: Kubernetes | None = None
     """Where and what the pods of `where: kubernetes` are."""
     tls: Certificates | None = None

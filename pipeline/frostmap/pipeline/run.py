@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,12 @@ from frostmap.pipeline.schema import check
 from frostmap.pipeline.stage import Noted
 from frostmap.pipeline.storage import CUBE
 from frostmap.pipeline.submission import AT_ONCE, compute
+from frostmap.pipeline.watching.events import Event, Reporter
+from frostmap.pipeline.watching.performance import reported
+from frostmap.pipeline.watching.watch import Watch
 from frostmap.pipeline.work import Work
 
-
-@dataclass(frozen=True)
-class Event:
-    """Something a user may want to see while a run goes on."""
-
-    kind: str
-    """waiting, cluster, started, progress, finished, kept."""
-    step: str = ""
-    title: str = ""
-    message: str = ""
-    done: int = 0
-    total: int = 0
-    seconds: float = 0.0
-
-
-Reporter = Callable[[Event], None]
+__all__ = ["Event", "Reporter", "connected", "plain", "run"]
 
 
 def run(
@@ -78,31 +65,35 @@ def run(
     work = Work(recipe, folder.absolute())  # workers may have been started in other folders
     steps: list[Step] = []
     contents: dict[str, str | None] = {}
-    with held(folder, work.storage), ExitStack() as stack:
+    computing: Client | None = None  # until there is something to compute
+    with held(folder, work.storage) as hold, ExitStack() as stack, Watch(work, hold, report) as watch:
         for stage, scope in scheduled(recipe, until):
             step = assess(work, stage, scope, contents)
             steps.append(step)
             if step.record is not None:
-                report(Event("kept", step.name, stage.title, "up to date"))
+                watch(Event("kept", step.name, stage.title, "up to date"))
                 contents[step.name] = step.record.content
                 continue
-            if client is None:
-                client = stack.enter_context(connected(recipe, None, scheduler, report))
-                refuse_unshared(client, folder)
-                _refuse_what_does_not_fit(work, until, client)
-            contents[step.name] = _make(work, step, client, report).content
+            if computing is None:
+                ahead = planned(work, until)
+                computing = stack.enter_context(connected(recipe, client, scheduler, watch))
+                if computing is not client:
+                    refuse_unshared(computing, folder)
+                    _refuse_what_does_not_fit(ahead, computing)
+                watch.follow(computing, ahead)
+            contents[step.name] = _make(work, step, computing, watch).content
         _write_metrics(work, {})
         if any(step.record is None for step in steps):
             provenance.write(work)
     return Plan(work, tuple(steps))
 
 
-def _refuse_what_does_not_fit(work: Work, until: str | None, client: Client) -> None:
+def _refuse_what_does_not_fit(plan: Plan, client: Client) -> None:
     """Raise `UserError` if a step that is to be made takes more memory than the smallest worker has for a task."""
     found = client.scheduler_info(n_workers=-1)["workers"].values()
     limits = [worker["memory_limit"] // worker["nthreads"] for worker in found if worker["memory_limit"]]
     if limits:
-        planned(work, until).refuse_what_does_not_fit(min(limits))
+        plan.refuse_what_does_not_fit(min(limits))
 
 
 @contextmanager
@@ -122,7 +113,7 @@ def connected(
 # ---- a step -------------------------------------------------------------------------------------------------------
 
 
-def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Record:
+def _make(work: Work, step: Step, client: Client, watch: Watch) -> ledger.Record:
     """Make a step, as far as it does not stand; its record is written last."""
     began = time.monotonic()
     stage, name = step.stage, step.name
@@ -149,14 +140,17 @@ def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Re
     others = [*products.tables.values(), *products.metrics.values()]
     others += [task for task in (products.files, products.complaint) if task is not None]
     total = len(writes) + len(others)
-    report(Event("started", name, stage.title, step.reason or "", done=len(chunks), total=total))
-    results = compute(
-        client,
-        [*todo, *others],
-        lambda n: report(Event("progress", name, stage.title, "", len(chunks) + n, total)),
-        at_once=None if products.tasks is None else AT_ONCE,  # else blocks are shared, and would be made again
-        stuck_after_s=work.recipe.cluster.stuck_seconds,
-    )
+    watch(Event("started", name, stage.title, step.reason or "", done=len(chunks), total=total))
+    settings = work.recipe.cluster
+    with reported(client, work.folder, name) if settings.performance_reports else nullcontext():
+        results = compute(
+            client,
+            [*todo, *others],
+            lambda n: watch(Event("progress", name, stage.title, "", len(chunks) + n, total)),
+            lambda result: watch.wrote(result.stored_bytes) if isinstance(result, ledger.ChunkRecord) else None,
+            at_once=None if products.tasks is None else AT_ONCE,  # else blocks are shared, and would be made again
+            stuck_after_s=settings.stuck_seconds,
+        )
     written: list[ledger.ChunkRecord] = results[: len(todo)]
     rest = iter(results[len(todo) :])
     chunks |= {record.task: record for record in written}
@@ -193,7 +187,8 @@ def _make(work: Work, step: Step, client: Client, report: Reporter) -> ledger.Re
         ledger.now(),
     )
     ledger.write_record(work.ledger, record)
-    report(Event("finished", name, stage.title, "", total, total, seconds))
+    watch.wrote(sum(size for size, _ in files_written.values()))
+    watch(Event("finished", name, stage.title, "", total, total, seconds))
     return record
 
 

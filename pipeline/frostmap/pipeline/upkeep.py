@@ -1,8 +1,7 @@
-"""Looking after what was made: reading it again, trying again what failed, and how far each tile has come."""
+"""Looking after what was made: reading it again, and trying again what failed."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,16 +47,6 @@ class Retried:
     tried: int
     failed: list[Note]
     """Those that failed again."""
-
-
-class Progress(NamedTuple):
-    """How far a tile has come in a step that reads granules."""
-
-    step: str
-    tile: str
-    done: int
-    tasks: int
-    failed_granules: int
 
 
 def verify(work: Work, report: Reporter = lambda _event: None) -> Verified:
@@ -164,33 +153,6 @@ def _again(
     )
     report(Event("finished", step.name, stage.title, "", len(todo), len(todo)))
     return records
-
-
-def by_tile(work: Work) -> list[Progress]:
-    """Return how far each tile has come in each step that reads granules, by year."""
-    return [
-        progress
-        for stage, scope in scheduled(work.recipe)
-        if stage.granules is not None
-        for progress in _tiles(work, step_name(stage.name, scope))
-    ]
-
-
-def _tiles(work: Work, name: str) -> list[Progress]:
-    layout = ledger.read_layout(work.storage, name)
-    if layout is None:
-        return []
-    records = ledger.read_chunks(work.storage, name)
-    tasks = Counter(_tile(task) for task in layout.tasks)
-    done = Counter(_tile(task) for task in records)
-    failed: Counter[str] = Counter()
-    for task, record in records.items():
-        failed[_tile(task)] += record.failed
-    return [Progress(name, tile, done[tile], tasks[tile], failed[tile]) for tile in sorted(tasks)]
-
-
-def _tile(task: str) -> str:
-    return task.partition("-")[0]
 
 
 def listed(faults: Sequence[Fault], most: int = 5) -> str:

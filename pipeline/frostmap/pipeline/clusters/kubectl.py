@@ -10,12 +10,21 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from frostmap.pipeline.errors import UserError
 
 ANSWERS_WITHIN_S = 60.0
 _FORWARDS = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+")
+
+
+class Forwarding(NamedTuple):
+    """Ports that are forwarded."""
+
+    ports: list[int]
+    """Of this machine, in the order that was asked for."""
+    process: subprocess.Popen[str]
+    """What forwards them; it ends when the pod does."""
 
 
 class Kubectl:
@@ -71,13 +80,13 @@ class Kubectl:
                 time.sleep(1)
 
     @contextmanager
-    def forwarding(self, target: str, ports: Sequence[int]) -> Iterator[list[int]]:
+    def forwarding(self, target: str, ports: Sequence[int]) -> Iterator[Forwarding]:
         """Yield ports of this machine's loopback that lead to ports of a service or pod."""
         arguments = ["port-forward", "--address=127.0.0.1", target, *(f":{port}" for port in ports)]
         with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
             forward = self._start(arguments, said)
             try:
-                yield _forwarded(forward, said, target, len(ports))
+                yield Forwarding(_forwarded(forward, said, target, len(ports)), forward)
             finally:
                 forward.terminate()
                 forward.wait()

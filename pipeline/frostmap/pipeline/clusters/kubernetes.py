@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,8 @@ KEPT_IDLE_S = 3600
 OPERATOR_WITHIN_S = 60.0
 REMOVED_WITHIN_S = 120.0
 _ADDRESS = "DASK_SCHEDULER_ADDRESS"
+_COMM, _DASHBOARD = 8786, 8787
+"""Ports of the scheduler's service in deploy/kubernetes."""
 _HOPELESS = {
     "ErrImageNeverPull",
     "ImagePullBackOff",
@@ -55,20 +57,12 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
     ClusterLost
         The scheduler ended while it was used: says what became of its pod.
     """
-    settings = recipe.cluster.kubernetes
-    if settings is None:
-        raise UserError(
-            "no manifest of the cluster",
-            where="recipe: cluster.kubernetes",
-            wanted="manifest: what `kubectl kustomize` renders of an overlay of deploy/kubernetes",
-            remedy="kubectl kustomize deploy/kubernetes/local > cluster.yaml, and name that file (deploy/README.md)",
-        )
-    path = recipe.path(settings.manifest)
+    path, context = _manifest(recipe)
     cluster, autoscaler = read_manifest(path)
     name = f"frostmap-{uuid.uuid4().hex[:8]}"
     made = renamed(cluster, name, recipe)
     scheme = _scheme(made, path, recipe)
-    kubectl = Kubectl(settings.context, cluster["metadata"].get("namespace", ""))
+    kubectl = Kubectl(context, cluster["metadata"].get("namespace", ""))
     with _ended_by_signals(), kubectl.removing("daskcluster", name, f"dask.org/cluster-name={name}", REMOVED_WITHIN_S):
         say(f"making cluster {name}")
         kubectl.create(made)
@@ -77,13 +71,44 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
             kubectl.create(_autoscaler(autoscaler, name))
         _wait(kubectl, name, "worker", recipe.cluster.start_seconds, say)
         with (
-            kubectl.forwarding(f"service/{name}-scheduler", (8786, 8787)) as (comm, dashboard),
+            kubectl.forwarding(f"service/{name}-scheduler", (_COMM, _DASHBOARD)) as ((comm, dashboard), _),
             running(recipe, f"{scheme}://127.0.0.1:{comm}", "--cluster kubernetes", say) as opened,
         ):
             try:
                 yield Opened(opened.client, f"http://127.0.0.1:{dashboard}/status")
             except ClusterLost as error:
                 raise lost(opened.client, _fate(kubectl, name, scheduler)) from error
+
+
+@contextmanager
+def forwarded_dashboard(recipe: Recipe) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield a link to the dashboard of the cluster that was applied by the recipe's manifest, forwarded to here.
+
+    And what to call to wait until it is forwarded no more: the scheduler's pod may go.
+
+    Raises
+    ------
+    UserError
+        No manifest, no kubectl, or no such cluster.
+    """
+    path, context = _manifest(recipe)
+    metadata = read_manifest(path)[0]["metadata"]
+    kubectl = Kubectl(context, metadata.get("namespace", ""))
+    with kubectl.forwarding(f"service/{metadata['name']}-scheduler", (_DASHBOARD,)) as ((port,), process):
+        yield f"http://127.0.0.1:{port}/status", process.wait
+
+
+def _manifest(recipe: Recipe) -> tuple[Path, str]:
+    """Return where the manifest is, and the context to use it in."""
+    settings = recipe.cluster.kubernetes
+    if settings is None:
+        raise UserError(
+            "no manifest of the cluster",
+            where="recipe: cluster.kubernetes",
+            wanted="manifest: what `kubectl kustomize` renders of an overlay of deploy/kubernetes",
+            remedy="kubectl kustomize deploy/kubernetes/local > cluster.yaml, and name that file (deploy/README.md)",
+        )
+    return recipe.path(settings.manifest), settings.context
 
 
 # ---- the manifest --------------------------------------------------------------------------------------------------

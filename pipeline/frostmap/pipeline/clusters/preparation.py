@@ -17,6 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from threadpoolctl import threadpool_limits
 
 from frostmap.pipeline.clusters import software
+from frostmap.pipeline.watching.costs import METRIC, tally
 
 _PROCESS = uuid.uuid4().hex
 """Of this process: a worker that is a thread of it knows it by that."""
@@ -51,7 +52,7 @@ def prepared(client: Client, *, deaf: bool = False) -> Iterator[None]:
 
 
 class Preparation(WorkerPlugin):
-    """One thread a task, whatever library it calls; and no worker of other software."""
+    """One thread a task, whatever library it calls; no worker of other software; and each tells what it has done."""
 
     name = "frostmap"
 
@@ -70,6 +71,7 @@ class Preparation(WorkerPlugin):
         if differs:
             self._dismiss(worker, differs)
             return
+        worker.metrics[METRIC] = tally
         self._limits = threadpool_limits(limits=1)
         _limit_each_thread(worker)
         if self._deaf and threading.current_thread() is threading.main_thread():
@@ -79,8 +81,9 @@ class Preparation(WorkerPlugin):
             with suppress(RuntimeError):  # another user of the cluster has launched Numba's threads
                 numba.config.reload_config()  # type: ignore[no-untyped-call]
 
-    def teardown(self, worker: Worker) -> None:  # noqa: ARG002
+    def teardown(self, worker: Worker) -> None:
         """Give a process back its threads."""
+        worker.metrics.pop(METRIC, None)
         if self._limits is not None:
             self._limits.restore_original_limits()
             self._limits = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from frostmap.pipeline.errors import UserError
 
 if TYPE_CHECKING:  # --help must not wait for numerical libraries
+    from frostmap.pipeline.recipe import Recipe
     from frostmap.pipeline.work import Work
 
 RECIPE_COPY = "recipe.yaml"
@@ -35,3 +36,16 @@ def open_work(workdir: Path) -> Work:
             remedy="name the one given as --workdir; by default it is the recipe's name, then -work",
         )
     return Work(load_recipe(copy), workdir)
+
+
+def step_names(recipe: Recipe, until: str | None = None) -> dict[str, str]:
+    """Return the names of the steps that a recipe has, in order, and what each does."""
+    from frostmap.pipeline.stage import step_name
+    from frostmap.pipeline.stages import STAGES
+
+    names: dict[str, str] = {}
+    for stage in STAGES:
+        names |= {step_name(stage.name, scope): stage.title for scope in stage.scopes(recipe)}
+        if stage.name == until:
+            break
+    return names

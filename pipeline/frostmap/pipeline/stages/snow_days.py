@@ -113,6 +113,13 @@ def _scopes(recipe: Recipe) -> list[str]:
     return all_years(recipe) if isinstance(recipe.sources.snow_cover, SnowCatalogue) else []
 
 
+def tile_bytes(pixels: int) -> int:
+    """Return the most that reading a year of a tile takes [bytes], of so many of the map's pixels along its side."""
+    a_granule = (2 * pixels) ** 2 * 40  # of four times the pixels: as stored, twice; decoded and judged
+    the_means = MONTHS * pixels**2 * 16
+    return MONTHS * pixels**2 * 6 + max(a_granule, the_means)
+
+
 SNOW_DAYS_SEEN = Stage(
     "snow_days",
     "daily snow cover",
@@ -122,4 +129,5 @@ SNOW_DAYS_SEEN = Stage(
     judged_by=("ingest",),
     tolerates=accepts_bad,
     writes=SNOW_YEAR,
+    memory=lambda work, _year: tile_bytes(work.recipe.region.pixels_per_tile),
 )

@@ -26,6 +26,9 @@ COMPOSITES, DAYS = 23, 16
 LONGEST_GAP = 4
 """Composites in a row that are interpolated over."""
 
+STRIP_ROWS = 100
+"""Rows whose gaps are closed at a time: that takes sixteen times the memory of what is closed."""
+
 Series = npt.NDArray[np.float32]
 
 
@@ -88,8 +91,11 @@ def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, sl
         if arrays is not None:
             ndvi = usable_ndvi(arrays["ndvi"], arrays["reliability"], how.collection)
             series[composite] = (mean_of_four(ndvi) if fine == 2 else ndvi)[crop]
+    for top in range(0, shape[1], STRIP_ROWS):
+        strip = series[:, top : top + STRIP_ROWS]
+        strip[...] = interpolate_gaps(strip, LONGEST_GAP)
     failed = sum(note["status"] == "bad" for note in notes)
-    return {NDVI_SERIES.name: interpolate_gaps(series, LONGEST_GAP), NOTES: notes, FAILED: failed}
+    return {NDVI_SERIES.name: series, NOTES: notes, FAILED: failed}
 
 
 def usable_ndvi(stored: npt.NDArray[np.int16], reliability: npt.NDArray[np.int8], collection: Collection) -> Series:
@@ -146,6 +152,26 @@ def _scopes(recipe: Recipe) -> list[str]:
     return all_years(recipe) if recipe.sources.ndvi else []
 
 
+def tile_bytes(pixels: int, fine: int) -> int:
+    """Return the most that reading a year of a tile takes [bytes].
+
+    Parameters
+    ----------
+    pixels
+        Of the map along the tile's side.
+    fine
+        Pixels of a granule along the side of one of the map's.
+    """
+    a_granule = (fine * pixels) ** 2 * 42  # as stored, twice; decoded and judged
+    a_strip = COMPOSITES * STRIP_ROWS * pixels * 66
+    return COMPOSITES * pixels**2 * 4 + max(a_granule, a_strip)
+
+
+def _memory(work: Work, _year: str) -> int:
+    fine = (load_collection(products_of(work.recipe, "ndvi")[0]).pixels_per_tile or 1200) // 1200
+    return tile_bytes(work.recipe.region.pixels_per_tile, fine)
+
+
 VEGETATION = Stage(
     "vegetation",
     "NDVI composites",
@@ -155,4 +181,5 @@ VEGETATION = Stage(
     judged_by=("ingest",),
     tolerates=accepts_bad,
     writes=(NDVI_SERIES,),
+    memory=_memory,
 )
