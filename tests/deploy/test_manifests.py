@@ -174,6 +174,26 @@ def test_components_reach_each_other_where_dask_listens(
         assert {port for other, port in whom if other == name} <= listens
 
 
+def test_prometheus_finds_the_pages_of_scheduler_and_workers_and_may_read_them(base: list[Document]) -> None:
+    spec, policy = one(base, "DaskCluster")["spec"], one(base, "NetworkPolicy", "metrics")["spec"]
+    [rule] = policy["ingress"]
+    [peer] = rule["from"]
+    assert set(peer) == {"namespaceSelector", "podSelector"}, "whoever is in that namespace, or called so anywhere"
+    opened = {port["port"] for port in rule["ports"]}
+    for name in ("scheduler", "worker"):
+        [container] = pods(base)[name]["containers"]
+        [listens] = [port["containerPort"] for port in container["ports"] if port["name"] == "http-dashboard"]
+        notes = spec[name]["metadata"]["annotations"]
+        assert notes == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": str(listens),
+            "prometheus.io/path": "/metrics",
+        }
+        assert listens in opened
+        [chosen] = policy["podSelector"]["matchExpressions"]
+        assert name in chosen["values"]
+
+
 def test_labels_are_those_of_the_policies(base: list[Document]) -> None:
     labels = one(base, "Job")["spec"]["template"]["metadata"]["labels"]
     assert labels["app.kubernetes.io/component"] == "client"

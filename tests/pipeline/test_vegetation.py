@@ -111,7 +111,7 @@ def test_gaps_are_closed_alike_in_strips_and_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(vegetation, "STRIP_ROWS", 7)
     how = Reading(MOD13A1, ("ndvi", "reliability"), 50, None)  # type: ignore[arg-type]
     made = vegetation._read_tile({}, how, (slice(0, 50), slice(0, 50)), 1)
-    np.testing.assert_array_equal(made["ndvi_series"], interpolate_gaps(whole, vegetation.LONGEST_GAP))
+    np.testing.assert_array_equal(made["ndvi"], interpolate_gaps(whole, vegetation.LONGEST_GAP))
 
 
 @pytest.mark.realdata

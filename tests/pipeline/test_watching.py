@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 import socket
 import time
+import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from distributed import Client
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -29,8 +31,10 @@ from frostmap.pipeline.storage import Storage
 from frostmap.pipeline.watching import watch
 from frostmap.pipeline.watching.costs import Cost
 from frostmap.pipeline.watching.forecast import Left, Pace, ToDo, left, paces
+from frostmap.pipeline.watching.gauges import Gauges
 from frostmap.pipeline.watching.history import by_step, runs
 from frostmap.pipeline.watching.journal import JOURNAL, Journal, read
+from frostmap.pipeline.watching.performance import REPORTS
 from frostmap.pipeline.watching.progress import by_tile, time_left, todo
 from frostmap.pipeline.work import Work
 
@@ -216,6 +220,7 @@ def test_a_run_that_was_killed_leaves_its_pace_to_the_next(tmp_path: Path) -> No
     assert time_left(rest, found) == Left(25.0 + 50.0, 1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 64), st.floats(0.01, 1e4), st.integers(0, 1000), st.integers(1, 8))
 def test_twice_the_threads_take_half_the_time_as_long_as_there_are_tasks_for_them(
     made: int, threads: int, seconds: float, n: int, more: int
@@ -365,3 +370,59 @@ def test_who_looks_whether_a_directory_is_held_does_not_keep_a_run_from_beginnin
 def test_costs_are_the_same_after_they_were_written_and_read() -> None:
     cost = Cost(1.5, 7200.0, 3, 4, 5)
     assert Cost.of_summary(json.loads(json.dumps(cost.summary()))) == cost
+
+
+# ---- Dask's reports, and Prometheus -------------------------------------------------------------------------------
+
+
+def test_a_performance_report_loads_nothing_and_one_that_cannot_be_written_stops_no_run(
+    root: Path, threads: Client
+) -> None:
+    recipe = recipe_in(root)
+    recipe = recipe.model_copy(update={"cluster": recipe.cluster.model_copy(update={"performance_reports": True})})
+    (root / "work" / REPORTS / "gather-2010.html").mkdir(parents=True)
+    run(recipe, root / "work", until="gather", client=threads)
+    page = (root / "work" / REPORTS / "gather-2020.html").read_text(encoding="utf-8")
+    assert "Dask Performance Report" in page
+    assert not re.findall(r"<link\b|<script[^>]*\bsrc=|<iframe\b|@import", page)
+    [message] = lines(root / "work", "message")
+    assert message["message"].startswith("no performance report of gather/2010: ")
+    assert not any((root / "work" / REPORTS / "gather-2010.html").iterdir())
+
+
+def metrics_of(client: Client) -> dict[str, float]:
+    link = str(client.dashboard_link).replace("/status", "/metrics")
+    with urllib.request.urlopen(link, timeout=60) as page:  # noqa: S310 - of this machine
+        text = page.read().decode()
+    return {line.split()[0]: float(line.split()[1]) for line in text.splitlines() if line.startswith(("dask", "frost"))}
+
+
+def test_prometheus_reads_how_far_a_run_is_from_the_schedulers_page(root: Path, threads: Client) -> None:
+    pytest.importorskip("prometheus_client", reason="the extra `metrics` is not installed")
+    found: dict[str, dict[str, float]] = {}
+
+    def look(event: Event) -> None:
+        if event.kind == "started":
+            found[event.step] = metrics_of(threads)
+
+    run(recipe_in(root), root / "work", client=threads, report=look)
+    assert [each["frostmap_steps_done"] for each in found.values()] == [0, 1, 2, 3, 4]
+    assert {each["frostmap_steps"] for each in found.values()} == {5}
+    assert found["gather/2020"]["frostmap_step_tasks"] == 4
+    assert found["gather/2020"]["frostmap_left_seconds"] > 0
+    end = metrics_of(threads)
+    assert end["frostmap_steps_done"] == 5
+    assert end["frostmap_left_seconds"] == 0
+    assert end["frostmap_written_bytes"] == runs(root / "work")[0].cost.bytes_written
+    assert end["dask_scheduler_tasks_forgotten_total"] > 0  # Dask's own are there, too
+
+
+def test_a_scheduler_without_prometheus_is_asked_once(threads: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    asked_for: list[object] = []
+    ask = threads.run_on_scheduler
+    monkeypatch.setattr(threads, "run_on_scheduler", lambda *args, **kw: asked_for.append(args) or ask(*args, **kw))
+    gauges = Gauges(threads)
+    for _ in range(3):
+        gauges.tell({"steps": 1.0})
+    assert len(asked_for) == 1
