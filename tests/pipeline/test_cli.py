@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -401,6 +402,7 @@ def test_a_region_from_run_to_report(region: Path, monkeypatch: pytest.MonkeyPat
             assert Path(line.split(maxsplit=1)[1]).is_file()
     assert any(line.startswith("map ") for line in lines)
     assert any(line.startswith("calibration.kappa") for line in lines)
+    assert re.search(r"^spent    .* core-hours; read .*, wrote .*; largest worker", done.stdout, re.MULTILINE)
 
     # the copy of the recipe means the same files wherever the command runs
     copied = load_recipe(work / "recipe.yaml")
@@ -412,6 +414,11 @@ def test_a_region_from_run_to_report(region: Path, monkeypatch: pytest.MonkeyPat
     assert status["complete"]
     assert [step["step"] for step in status["steps"]] == list(STEPS)
     assert all(step["finished"] and step["outputs"] for step in status["steps"])
+    assert all(step["cost"]["seconds"] > 0 for step in status["steps"])
+    assert (status["runs"], status["going_on"]) == (1, None)
+    assert status["left"] == {"seconds": 0, "unmeasured_steps": 0}
+    assert 0 < status["cost"]["core_hours"] < 1
+    assert re.search(r"^spent    .*; in 1 run$", invoke("status", work).stdout, re.MULTILINE)
 
     again = invoke("run", work / "recipe.yaml", "--json")
     events = [json.loads(line) for line in again.stdout.splitlines()]
@@ -424,6 +431,9 @@ def test_a_region_from_run_to_report(region: Path, monkeypatch: pytest.MonkeyPat
     lost = invoke("status", work)
     assert lost.exit_code == 0
     assert "lost: " in lost.stdout
+    assert re.search(r"^left     about \d", lost.stdout, re.MULTILINE), (
+        "the report was made before, so its time is known"
+    )
     assert f"1 of {len(STEPS)} steps are missing" in lost.stdout
     made = in_a_process("report", work, "--json", cwd=elsewhere)
     events = [json.loads(line) for line in made.stdout.splitlines()]

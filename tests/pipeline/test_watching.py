@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from click.testing import Result
 from distributed import Client
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from frostmap.pipeline import ledger
@@ -191,7 +189,7 @@ def test_the_cost_is_that_of_the_steps_and_the_bytes_are_those_that_are_stored(r
 def test_costs_add_up_over_runs_and_a_run_that_makes_nothing_costs_its_steps_nothing(
     root: Path, threads: Client
 ) -> None:
-    (root / "fuse").write_text("2")
+    (root / "fuse").write_text("5")  # all of 2010 and one task of 2020
     with pytest.raises(Interrupted):
         run(recipe_in(root), root / "work", client=threads)
     (root / "fuse").unlink()
@@ -199,11 +197,12 @@ def test_costs_add_up_over_runs_and_a_run_that_makes_nothing_costs_its_steps_not
         run(recipe_in(root), root / "work", client=threads)
     first, second, third = runs(root / "work")
     assert [each.ending for each in (first, second, third)] == ["failed", "ended", "ended"]
-    assert [attempt.made for attempt in (*first.attempts, second.attempts[0])] == [2, 2]
+    assert [(attempt.step, attempt.done) for attempt in first.attempts[:1]] == [("gather/2010", 4)]
+    assert (second.attempts[0].step, second.attempts[0].began_with, second.attempts[0].made) == ("gather/2020", 1, 3)
     assert third.attempts == ()
     assert third.cost.core_seconds == 0
-    whole = by_step([first, second, third])["gather/2010"]
-    assert whole.seconds == pytest.approx(first.attempts[0].cost.seconds + second.attempts[0].cost.seconds)
+    whole = by_step([first, second, third])["gather/2020"]
+    assert whole.seconds == pytest.approx(first.attempts[1].cost.seconds + second.attempts[0].cost.seconds)
 
 
 # ---- how long it takes --------------------------------------------------------------------------------------------
@@ -220,24 +219,26 @@ def test_a_run_that_was_killed_leaves_its_pace_to_the_next(tmp_path: Path) -> No
     assert time_left(rest, found) == Left(25.0 + 50.0, 1)
 
 
-@settings(deadline=None)
-@given(st.integers(1, 400), st.integers(1, 64), st.floats(0.01, 1e4), st.integers(0, 1000), st.integers(1, 8))
+@pytest.mark.parametrize("n", [0, 1, 7, 400])
+@pytest.mark.parametrize("threads_there", [1, 8, 64])
+@pytest.mark.parametrize("more", [1, 2, 5])
 def test_twice_the_threads_take_half_the_time_as_long_as_there_are_tasks_for_them(
-    made: int, threads: int, seconds: float, n: int, more: int
+    n: int, threads_there: int, more: int
 ) -> None:
-    known = {"raw": Pace(seconds, made, n)}
-    one, several = (left({"raw/2010": ToDo()}, known, count) for count in (threads, threads * more))
-    assert several.seconds <= one.seconds * (1 + 1e-9)
-    if n >= threads * more:
+    known = {"raw": Pace(20.0, 40, n)}
+    one, several = (left({"raw/2010": ToDo()}, known, count) for count in (threads_there, threads_there * more))
+    assert several.seconds <= one.seconds
+    if n >= threads_there * more:
         assert several.seconds * more == pytest.approx(one.seconds)
-    assert left({"raw/2010": ToDo(n, n)}, known, threads) == Left(0.0, 0)
+        assert one.seconds == pytest.approx(n * 20 / 40 / threads_there)
+    assert left({"raw/2010": ToDo(n, n)}, known, threads_there) == Left(0.0, 0)
 
 
 def test_a_resumed_run_knows_from_the_first_how_long_it_will_take(
     root: Path, threads: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "BETWEEN_LINES_S", 0.0)
-    (root / "fuse").write_text("9")  # of gather/2020 all stood, of multiply/2010 one task is cut
+    (root / "fuse").write_text("5")
     with pytest.raises(Interrupted):
         run(recipe_in(root), root / "work", client=threads)
     (root / "fuse").unlink()
@@ -245,24 +246,25 @@ def test_a_resumed_run_knows_from_the_first_how_long_it_will_take(
     events: list[Event] = []
     run(recipe_in(root), root / "work", client=threads, report=events.append)
     started = [event for event in events if event.kind == "started"]
+    assert [event.step for event in started] == ["gather/2020", "multiply/2010", "multiply/2020", "add"]
     assert started[0].left is not None
     assert started[0].left.seconds > 0
-    assert all(event.left is not None for event in started)
+    assert [event.left.unmeasured for event in started if event.left] == [3, 3, 1, 1]  # multiply/2010 tells of 2020
     assert events[-2].left == Left(0.0, 0)
 
 
 def test_the_status_of_an_interrupted_run_tells_how_far_it_is_and_what_is_left(root: Path, threads: Client) -> None:
-    (root / "fuse").write_text("2")
+    (root / "fuse").write_text("5")
     with pytest.raises(Interrupted):
         run(recipe_in(root), root / "work", client=threads)
     work = Work(recipe_in(root), root / "work")
     found = by_tile(work)
-    assert [(each.step, each.done, each.tasks) for each in found] == [("gather/2010", 2, 4)]
-    rest = todo(["gather/2010", "gather/2020", "add"], found)
-    assert rest == {"gather/2010": ToDo(2, 4), "gather/2020": ToDo(), "add": ToDo()}
+    assert [(each.step, each.done, each.tasks) for each in found] == [("gather/2010", 4, 4), ("gather/2020", 1, 4)]
+    rest = todo(["gather/2020", "multiply/2010", "add"], found)
+    assert rest == {"gather/2020": ToDo(1, 4), "multiply/2010": ToDo(), "add": ToDo()}
     pace = paces(runs(root / "work")[0].attempts)["gather"]
-    assert (pace.made, pace.tasks) == (2, 4)
-    assert time_left(rest, runs(root / "work")).seconds == pytest.approx(pace.worker_seconds / 2 * 6)
+    assert pace.made >= 4
+    assert time_left(rest, runs(root / "work")) == Left(pytest.approx(3 * pace.worker_seconds / pace.made), 2)
 
 
 def test_every_step_of_a_map_is_counted_by_tile(mapped: Finished) -> None:

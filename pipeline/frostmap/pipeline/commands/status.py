@@ -59,7 +59,7 @@ def show_status(
             where = f"; dashboard {holder.dashboard}" if holder.dashboard else ""
             session.say(f"going on {holder.run}, {holder.words}{where}")
         if history:
-            session.say(f"spent    in {len(history)} runs {words_of_cost(spent)}")
+            session.say(f"spent    {words_of_cost(spent)}; in {len(history)} run{'s' if len(history) > 1 else ''}")
         if not missing:
             session.say(
                 f"all {len(steps)} steps stand; whether they are up to date: frostmap plan {workdir / RECIPE_COPY}"
