@@ -16,6 +16,8 @@ from frostmap.pipeline.cli import app
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.run import run
+from frostmap.pipeline.schema import Variable
+from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
 from .small_chain import BLOCK, CHAIN, SIZE, everything, in_place, inputs_in, recipe_in
@@ -68,6 +70,17 @@ def test_a_stage_that_says_nothing_holds_the_layers_that_it_reads_and_writes(tmp
     taken = demands.step_memory(work, CHAIN[1], "2010") - demands.WORKER_BYTES
     assert taken == demands.COPIES * 4 * SIZE * SIZE
     assert demands.step_memory(work, GREEDY, "2010") == demands.WORKER_BYTES + 10**15
+
+
+def test_a_stage_of_blocks_holds_those_of_a_block_with_all_that_lies_above_it(tmp_path: Path) -> None:
+    work = Work(settled(tmp_path), tmp_path / "work")
+    series = Variable("series", ("composite", "y", "x"), "float32", "1", "a series")
+    stage = dataclasses.replace(CHAIN[1], writes=(series,), window=lambda _work: (3, 5))
+    assert demands.step_memory(work, stage, "2010") - demands.WORKER_BYTES == demands.COPIES * 4 * 23 * 3 * 5
+
+
+def test_every_stage_that_reads_granules_states_its_memory() -> None:
+    assert [stage.name for stage in STAGES if stage.granules and stage.memory is None] == []
 
 
 def test_what_no_worker_can_hold_is_refused_by_plan_and_run_before_anything_is_made(

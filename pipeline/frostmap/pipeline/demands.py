@@ -12,7 +12,7 @@ from frostmap.pipeline import cubes
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import Variable
-from frostmap.pipeline.stage import Stage
+from frostmap.pipeline.stage import Stage, step_name
 from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
@@ -27,7 +27,7 @@ LEAST_BYTES = 2 << 30
 """Memory that each worker gets at least, before there is another one on the same machine."""
 
 COPIES = 3
-"""How often a task that makes a map as a whole holds its layers: as stored, as float64 and what comes of them."""
+"""How often a task holds the layers that it reads and writes: as stored, as float64 and what comes of them."""
 
 
 def workers(recipe: Recipe) -> int:
@@ -48,15 +48,22 @@ def memory_per_worker(recipe: Recipe) -> int:
 def step_memory(work: Work, stage: Stage, scope: str) -> int:
     """Return the most that a worker takes at a step [bytes], itself and its task.
 
-    What a stage says of its tasks; where it says nothing, they hold the layers of the map that it reads and writes.
+    What a stage says of its tasks; where it says nothing, they hold the layers that it reads and writes: of the whole
+    map, or of a task's window with all years and composites in it.
     """
     if stage.memory is not None:
         return WORKER_BYTES + stage.memory(work, scope)
-    groups = [step.partition("/")[0] for step in stage.inputs(work.recipe, scope)]
+    height, width = stage.window(work) if stage.window else work.shape
     layers = {each.name: each.writes for each in STAGES} | {stage.name: stage.writes}
-    variables = [variable for name in (*groups, stage.name) for variable in layers.get(name, ())]
-    pixel = sum(np.dtype(variable.dtype).itemsize for variable in variables if set(variable.dims) == {"y", "x"})
-    return WORKER_BYTES + COPIES * pixel * work.shape[0] * work.shape[1]
+    held = 0
+    for step in (*stage.inputs(work.recipe, scope), step_name(stage.name, scope)):
+        name, _, its_scope = step.partition("/")
+        sizes = work.sizes(its_scope) | {"y": height, "x": width}
+        for variable in layers.get(name, ()):
+            if stage.window or set(variable.dims) == {"y", "x"}:
+                pixels = int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64))
+                held += pixels * np.dtype(variable.dtype).itemsize
+    return WORKER_BYTES + COPIES * held
 
 
 def step_bytes(work: Work, stage: Stage, scope: str) -> int:

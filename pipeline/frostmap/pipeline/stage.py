@@ -83,7 +83,9 @@ class Stage:
     depends_on_epochs: bool = False
     """Whether its result changes when any epoch's years or label do."""
     memory: Callable[[Work, str], int] | None = None
-    """Peak memory of one task [bytes]; None where it is small."""
+    """Peak memory of one task [bytes]; else that of the layers that it reads and writes is taken."""
+    window: Callable[[Work], tuple[int, int]] | None = None
+    """Rows and columns that a task sees of them; None where it sees the whole map."""
     version: int = 1
     """Raised when the code changes what it makes, so that old results are made again."""
 

@@ -169,4 +169,5 @@ CHANGE_MAPS = Stage(
     inputs=_inputs,
     sections=("frozen_ground", "change"),
     writes=CHANGE,
+    window=lambda work: (work.chunk_pixels, work.chunk_pixels),
 )

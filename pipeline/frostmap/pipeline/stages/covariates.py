@@ -71,8 +71,7 @@ def build(work: Work, epoch: str) -> Products:
     """Return the predictors of an epoch, and the account of missing ones."""
     years = sorted(work.recipe.epochs.named()[epoch].years)
     cubes = [work.open(step) for step in (f"masks/{epoch}", *_maps(epoch), *(f"vegetation/{year}" for year in years))]
-    settings = work.recipe.covariates
-    window = window_of_reach(work.geobox, settings.fill_reach_km) if settings.fill != "none" else (0, 0)
+    settings, window = work.recipe.covariates, _reach(work)
     made = map_windows(
         partial(predictors_of, settings=settings, crs=str(work.geobox.crs), window=window),
         cubes,
@@ -84,6 +83,18 @@ def build(work: Work, epoch: str) -> Products:
         note=_note,
     )
     return Products(cube=made.cube, tasks=made.tasks, noted=lambda notes: _account(notes, epoch))
+
+
+def _reach(work: Work) -> tuple[int, int]:
+    """Return the rows and columns around a block that its missing pixels are filled from."""
+    settings = work.recipe.covariates
+    return window_of_reach(work.geobox, settings.fill_reach_km) if settings.fill != "none" else (0, 0)
+
+
+def _window(work: Work) -> tuple[int, int]:
+    """Return what a task sees: a block and what is around it."""
+    rows, cols = _reach(work)
+    return work.chunk_pixels + 2 * rows, work.chunk_pixels + 2 * cols
 
 
 def _maps(epoch: str) -> tuple[str, ...]:
@@ -272,5 +283,6 @@ COVARIATES = Stage(
     inputs=_inputs,
     sections=("covariates",),
     writes=WRITES,
+    window=_window,
     version=3,
 )

@@ -193,6 +193,11 @@ def _sources(recipe: Recipe, epoch: str) -> list[Path]:
     return [recipe.path(path) for path in (given.freezing, given.thawing)] if given else []
 
 
+def _window(work: Work) -> tuple[int, int]:
+    """Return what a task sees: a block; of given rasters the whole map."""
+    return work.shape if work.recipe.sources.forcing is not None else (work.chunk_pixels, work.chunk_pixels)
+
+
 FORCING = Stage(
     "forcing",
     "mean annual freezing and thawing sums",
@@ -202,5 +207,6 @@ FORCING = Stage(
     sources=_sources,
     sections=("degree_days", "ground_correction"),
     writes=WRITES,
+    window=_window,
     version=2,
 )
