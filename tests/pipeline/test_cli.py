@@ -30,6 +30,8 @@ from frostmap.pipeline.console import Session
 from frostmap.pipeline.recipe import load_recipe
 from frostmap.pipeline.recipes import BUNDLED, bundled, with_values
 from frostmap.pipeline.run import Event
+from frostmap.pipeline.watching.costs import Cost
+from frostmap.pipeline.watching.forecast import Left
 
 STEPS = (
     "masks/training",
@@ -804,6 +806,24 @@ def test_a_long_step_in_a_pipe_says_how_long_it_will_take(
     monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
     shown(RUN)
     assert "    1 of 4, about 1 min 0 s left" in capsys.readouterr().out
+
+
+def test_what_is_left_and_what_was_spent_are_told_in_words_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    told = [
+        Event("started", "masks/training", "masks", "", 0, 4, left=Left(0.0, 3)),
+        Event("started", "forcing/training", "sums", "", 0, 4, left=Left(90.0, 1)),
+        Event("ended", seconds=75.0, cost=Cost(75.0, 1800.0, 2_000_000, 1_000_000, 3_000_000_000)),
+    ]
+    shown(told)
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/3] masks/training: masks",
+        "[2/3] forcing/training: sums; left of the run: about 1 min 30 s and 1 step of which nothing is known yet",
+        "spent    1 min 15 s, 0.5 core-hours; read 2.0 MB, wrote 1.0 MB; largest worker 3.0 GB",
+    ]
+    shown(told, as_json=True)
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert events[1]["left"] == {"seconds": 90.0, "unmeasured_steps": 1}
+    assert events[2]["cost"]["core_hours"] == 0.5
 
 
 def test_progress_as_json_is_an_object_a_line_and_not_too_many(capsys: pytest.CaptureFixture[str]) -> None:

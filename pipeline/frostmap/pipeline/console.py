@@ -249,7 +249,7 @@ def words_of_left(left: Left | None) -> str:
         return ""
     parts = [f"about {clock(left.seconds)}"] if left.seconds else []
     if left.unmeasured:
-        parts.append(f"{left.unmeasured} steps of which nothing is known yet")
+        parts.append(f"{left.unmeasured} step{'s' if left.unmeasured > 1 else ''} of which nothing is known yet")
     return " and ".join(parts)
 
 
@@ -303,7 +303,7 @@ class _Lines:
             self._began = self._last = now
             reason = f" ({event.message})" if event.message else ""
             rest = words_of_left(event.left)
-            of_run = f"; left of the run: {rest}" if rest else ""
+            of_run = f"; left of the run: {rest}" if event.left and event.left.seconds else ""
             self._session.say(f"[{self._number}/{self._n_steps}] {event.step}: {event.title}{reason}{of_run}")
         elif event.kind == "progress" and 0 < event.done < event.total and now - self._last > SECONDS_BETWEEN_LINES:
             self._last = now
