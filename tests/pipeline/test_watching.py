@@ -253,6 +253,21 @@ def test_a_resumed_run_knows_from_the_first_how_long_it_will_take(
     assert events[-2].left == Left(0.0, 0)
 
 
+def test_a_step_counts_by_its_own_pace_once_it_has_one(
+    root: Path, threads: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "BETWEEN_FORECASTS_S", -1.0)
+    with Journal(root / "work", "slow") as journal:
+        (root / "work" / "logs").mkdir(parents=True)
+        journal.note("started", step="gather/2010", done=0, total=4, threads=1)
+        journal.note("finished", step="gather/2010", done=4, total=4, cost={"seconds": 4e6})
+    events: list[Event] = []
+    run(recipe_in(root), root / "work", until="gather", client=threads, report=events.append)
+    seconds = [event.left.seconds for event in events if event.left and event.step == "gather/2010"]
+    assert seconds[0] == pytest.approx(8e6)  # both years, as slow as it once was
+    assert all(each < 8e6 / 2 for each in seconds[1:-1])
+
+
 def test_the_status_of_an_interrupted_run_tells_how_far_it_is_and_what_is_left(root: Path, threads: Client) -> None:
     (root / "fuse").write_text("5")
     with pytest.raises(Interrupted):

@@ -184,10 +184,10 @@ class Watch:
         now = time.monotonic()
         if self._meter is not None and (at_once or now - self._last_forecast > BETWEEN_FORECASTS_S):
             self._last_forecast = now
-            attempts = self._attempts
+            known = paces(self._attempts)
             if self._at is not None and self._at.made > MEASURED * (self._at.tasks - self._at.began_with):
-                attempts = [*attempts, replace(self._at, cost=Cost(seconds=now - self._step_began))]
-            self._left = left(self._todo, paces(attempts), self._meter.threads)
+                known |= paces([replace(self._at, cost=Cost(seconds=now - self._step_began))])  # as fast as it is now
+            self._left = left(self._todo, known, self._meter.threads)
         return self._left
 
     def _tell_gauges(self) -> None:
