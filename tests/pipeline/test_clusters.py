@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import psutil
 import pytest
 from dask.delayed import delayed
 from distributed import Client, LocalCluster, Security
@@ -185,6 +186,26 @@ def test_a_dashboard_that_others_could_see_is_refused_unless_allowed(tmp_path: P
     allowed = settled(tmp_path, dashboard=dashboard, allow_unencrypted=True)
     encryption.refuse_public_dashboard(allowed)
     encryption.refuse_in_the_clear(allowed, "tcp://192.0.2.7:8786", "")
+
+
+def listening() -> set[tuple[int, str, int]]:
+    """Return process, address and port of all that this process and its children listen on."""
+    own = psutil.Process()
+    return {
+        (process.pid, found.laddr.ip, found.laddr.port)
+        for process in (own, *own.children(recursive=True))
+        for found in process.net_connections("inet")
+        if found.status == psutil.CONN_LISTEN
+    }
+
+
+@pytest.mark.parametrize("where", ["threads", "local"])
+def test_what_is_started_listens_to_this_machine_alone_dashboards_and_metrics_too(tmp_path: Path, where: str) -> None:
+    before = listening()
+    with open_cluster(settled(tmp_path, workers=1), where):
+        found = listening() - before
+    assert len(found) >= 4  # scheduler and worker, and a page of each
+    assert {ip for _, ip, _ in found} == {"127.0.0.1"}
 
 
 # ---- certificates ---------------------------------------------------------------------------------------------------
