@@ -256,3 +256,10 @@ def test_wrong_questions_are_refused():
         fr.predict_distribution(hand_made(), np.zeros((1, 3), np.float32), [5, 95])
     with pytest.raises(ValueError, match="there are 1 predictors"):
         fr.predict(hand_made(feature=np.int16([1])), np.zeros((1, 3), np.float32))
+
+
+def test_a_notebook_shows_how_large_a_forest_is_and_what_it_learnt():
+    shown = hand_made()._repr_html_()
+    assert "<th>trees</th><td>2</td>" in shown
+    assert "<th>leaves</th>" in shown
+    assert "MiB" in shown

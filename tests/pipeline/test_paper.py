@@ -11,7 +11,17 @@ from typer.testing import CliRunner
 
 from frostmap.kernels.change import hot_spot_bound
 from frostmap.pipeline.cli import app
-from frostmap.pipeline.products.paper import Compared, as_table, compare, computed, numbers_of_run, paper
+from frostmap.pipeline.products.paper import (
+    Compared,
+    as_table,
+    compare,
+    computed,
+    counterparts,
+    numbers_of_run,
+    paper,
+)
+from frostmap.pipeline.recipe import parse_recipe
+from frostmap.pipeline.recipes import bundled, with_values
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
@@ -102,6 +112,21 @@ def test_a_run_is_measured_by_the_same_rules() -> None:
     assert own["kappa, TTOP map"] is None
     assert numbers_of_run({}).areas == {}
     assert all(each.own is None for each in compare({}))
+
+
+def test_a_published_map_comes_before_what_the_run_made_in_its_place(tmp_path: Path) -> None:
+    made = parse_recipe(bundled("demo"), tmp_path / "demo.yaml")
+    assert counterparts(made) == {"magt": "magt", "ttop": "ttop-soil"}
+    published = [{"name": "zou", "path": "zou.tif", "product": "zou-2017"}]
+    given = parse_recipe(
+        with_values(bundled("demo"), {"validation.reference_maps": published, "validation.magt": False}),
+        tmp_path / "demo.yaml",
+    )
+    assert counterparts(given) == {"ttop": "zou"}
+    maps = {"zou": {"tp": 75, "fn": 8, "fp": 15, "tn": 11}}
+    own = {each.figure.what: each.own for each in compare({"validation": {"maps": maps}}, counterparts(given))}
+    assert own["kappa, TTOP map"] == pytest.approx(0.36, abs=5e-4)
+    assert own["kappa, MAGT map"] is None
 
 
 def test_the_command_prints_both_and_the_slips(tmp_path: Path) -> None:

@@ -87,6 +87,32 @@ def test_files_are_valid_cogs_that_say_what_they_are(exported: Exported, mapped:
         assert np.isnan(file.nodata)
 
 
+def test_maps_of_change_and_of_comparison_have_their_classes_and_colours(pristine: Finished, tmp_path: Path) -> None:
+    work = Work(pristine.recipe, pristine.folder)
+    done = export(work, tmp_path, grids=("native",), only=("transition", "change_cause", "inconsistency"))
+    assert len(done.layers) >= 3
+    for layer in done.layers:
+        with rasterio.open(tmp_path / "native" / f"{layer.name}.tif") as file:
+            codes, colours, tags = file.read(1), file.colormap(1), file.tags(1)
+        named = dict(zip(map(int, tags["flag_values"].split(",")), tags["flag_meanings"].split(), strict=True))
+        assert set(np.unique(codes)) - {255} <= named.keys()
+        assert {code for code in named if colours[code][:3] == (0, 0, 0)} <= {44, 45, 54, 55}
+        if layer.variable.name == "transition":
+            assert named[12] == "permafrost_to_seasonally_frozen_ground"
+            assert named[22] == "seasonally_frozen_ground_in_both"
+            assert len(named) == 25
+            km2 = done.areas[done.areas["map"] == layer.name].set_index("class")["map_km2"]
+            table = pd.read_csv(pristine.folder / "tables" / "transition.csv").set_index(["from", "to"])["km2"]
+            both = table["permafrost", "permafrost"]
+            assert km2["permafrost in both"] == pytest.approx(both)
+
+
+def test_every_map_of_codes_says_what_its_codes_are(pristine: Finished) -> None:
+    counts = {"cluster", "years_permafrost", "years_known", "years_agreeing"}
+    for layer in layers_of(Work(pristine.recipe, pristine.folder)):
+        assert layer.legend or not layer.categorical or layer.variable.name in counts, layer.name
+
+
 def test_the_own_grid_has_the_cube_itself(exported: Exported, mapped: Finished) -> None:
     work = Work(mapped.recipe, mapped.folder)
     for layer in exported.layers:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.pipeline import figures, provenance, report
+from frostmap.pipeline.products.citations import citations
 from frostmap.pipeline.recipe import parse_recipe
 from frostmap.pipeline.work import Work
 
@@ -206,11 +207,26 @@ def test_nothing_is_loaded_from_elsewhere(page, work):
     assert """content="default-src 'none'; img-src data:;""" in text
 
 
-def test_links_lead_to_dois_only(page):
+def test_links_lead_to_what_is_cited_only(page, work):
     links = [attributes["href"] for attributes in page.all("a") if not attributes["href"].startswith("#")]
-    assert all(link.startswith("https://doi.org/10.") for link in links)
+    cited = {each.reference.address for each in citations(work).cited}
+    assert all(link.startswith("https://doi.org/10.") for link in set(links) - cited)
     for doi in ("10.6084/m9.figshare.30997375", "10.5067/MODIS/MOD11A1.061", "10.5067/MODIS/MYD11A1.061"):
         assert f"https://doi.org/{doi}" in links
+
+
+def test_all_that_the_command_cites_is_among_the_references(tmp_path):
+    work = make_work(tmp_path, simulated=False)
+    text = Page(report.write_report(work, []).read_text(encoding="utf-8")).text
+    cited = citations(work)
+    assert {each.role for each in cited.cited} == {"software", "method", "data"}
+    references = text[text.index("What is to be cited for it") :]
+    for each in cited.cited:
+        told = each.reference.as_text().removesuffix(each.reference.address).strip()
+        assert re.sub(r"\s+", " ", told) in references
+    assert cited.unknown
+    for key, name in cited.unknown.items():
+        assert f"{key} ({name})" in references
 
 
 def test_every_figure_is_in_the_page_with_a_text_in_its_place(page):
@@ -281,6 +297,19 @@ def test_a_simulated_run_says_so_in_title_banner_and_every_picture(page):
 
 def test_an_observed_run_does_not_speak_of_simulation(bare):
     assert "simulated" not in bare.text.lower().replace("simulated false", "")
+
+
+def test_a_run_shows_itself_in_a_notebook(work, tmp_path):
+    shown = Page(work._repr_html_())
+    assert shown.faults == []
+    assert "Plateau <b>& more</b>" in shown.text
+    assert "simulated data" in shown.text
+    assert "permafrost 1,086,000 41.2 % 1,038,000 39.3 %" in shown.text
+    assert "Of n = 109 boreholes" in shown.text
+    begun = Page(make_work(tmp_path, whole=False)._repr_html_())
+    assert begun.faults == []
+    assert "no report yet" in begun.text
+    assert "nan" not in begun.text.lower().split()
 
 
 # ---- its numbers ------------------------------------------------------------------------------------------------
@@ -382,7 +411,8 @@ def test_what_a_run_lacks_is_said_and_not_invented(bare):
         "There is no provenance.json",
     ):
         assert sentence in bare.text
-    assert "nan" not in bare.text.lower().split()
+    before_the_authors = bare.text.partition("What is to be cited")[0]  # one of them is called Nan
+    assert "nan" not in before_the_authors.lower().split()
 
 
 def test_one_class_of_boreholes_has_no_kappa_and_no_nan(tmp_path):

@@ -10,7 +10,7 @@ processor need not wait for any.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -66,6 +66,20 @@ class Forest:
     """(targets,): the distinct values that were learnt, rising."""
     errors: NDArray[np.float64]
     """(targets,): standard error of each of them, 0 where it is taken to be exact."""
+
+    def _repr_html_(self) -> str:
+        """Return the forest as a notebook shows it: its size, and what it has learnt."""
+        learnt = f"{self.targets.min():.4g} to {self.targets.max():.4g}" if self.targets.size else "nothing"
+        size = sum(getattr(self, each.name).nbytes for each in fields(self))
+        facts = {
+            "trees": f"{self.trees:,}",
+            "inner nodes": f"{self.feature.size:,}",
+            "leaves": f"{self.leaf_start.size - 1:,}",
+            "distinct targets": f"{self.targets.size:,}, {learnt}",
+            "memory": f"{size / 2**20:,.1f} MiB",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{told}</td></tr>" for name, told in facts.items())
+        return f"<strong>regression forest</strong><table>{rows}</table>"
 
     def faults(self, features: int) -> list[str]:
         """Return what makes this no forest of so many predictors; nothing where it is one.

@@ -86,6 +86,12 @@ class Work:
     recipe: Recipe
     folder: Path
 
+    def _repr_html_(self) -> str:
+        """Return the run as a notebook shows it: what it is of, and what it has found so far."""
+        from frostmap.pipeline.report.card import card  # the report knows the work directory, not the other way round
+
+        return card(self)
+
     @property
     def storage(self) -> Storage:
         """Where the cube and the records of its chunks are."""

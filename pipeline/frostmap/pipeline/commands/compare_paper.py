@@ -26,15 +26,18 @@ def compare_with_paper(
 ) -> None:
     """Print every number of the paper's tables and text beside what follows from its own, and beside a run's."""
     with Session(as_json) as session:
-        from frostmap.pipeline.products.paper import as_table, compare, paper
+        from frostmap.pipeline.products.paper import as_table, compare, counterparts, paper
 
-        compared = compare(None if workdir is None else open_work(workdir).metrics)
+        work = None if workdir is None else open_work(workdir)
+        others = {} if work is None else counterparts(work.recipe)
+        compared = compare(None if work is None else work.metrics, others)
         if out is not None:
             if not out.parent.is_dir():
                 raise UserError("no such folder", where=f"--out {out}", wanted="a folder that exists")
             as_table(compared).to_csv(out, index=False, float_format="%.6g")
         session.emit({
             "doi": paper().doi,
+            "maps": others,
             "figures": [
                 each.figure.model_dump(include={"where", "what", "units", "printed"})
                 | {"recomputed": each.recomputed, "follows": each.follows, "run": each.own}
@@ -50,6 +53,8 @@ def compare_with_paper(
             units = "" if each.figure.units == "1" else each.figure.units
             table.add_row(each.figure.where, each.figure.what, units, *cells)
         session.say(table)
+        for name, scope in others.items():
+            session.say(f"beside the paper's {name.upper()} map: the run's reference map {scope}")
         slips = Table("where", "said", "but", box=box.SIMPLE, title="where the paper slips", title_justify="left")
         for slip in paper().slips:
             slips.add_row(slip.where, slip.said, slip.found)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from frostmap.kernels.frost_number import (
     CLASS_NAMES,
@@ -76,6 +77,8 @@ def colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes], label: 
         image, ax=list(panels), location="bottom", label=label, extend=extend, shrink=0.7, aspect=36, pad=0.02
     )
     bar.outline.set_linewidth(0.5)
+    if len(panels) == 1 and not isinstance(image.norm, LogNorm):
+        bar.locator = MaxNLocator(6)  # more labels touch below a narrow map
 
 
 def patch(colour: str, label: str) -> Patch:

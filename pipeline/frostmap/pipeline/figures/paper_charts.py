@@ -11,9 +11,11 @@ import pandas as pd
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from frostmap.kernels.network import predict
 from frostmap.pipeline import networks, predictors
+from frostmap.pipeline.figures.change import DRIVER_TITLES, UNITS
 from frostmap.pipeline.figures.contents import epoch_title, group_of, label_of, table_of
 from frostmap.pipeline.figures.layout import bare, chart_figure, colour_bar, draw_legend, headline, map_figure, patch
 from frostmap.pipeline.figures.palette import (
@@ -82,6 +84,8 @@ def stations(work: Work, _sheet: MapSheet) -> Figure | None:
 
 GROUPS = {"degraded": VERMILION, "stable beside it": PALE_BLUE}
 MOST_PANELS = 8
+CHANGE = "_change"
+"""How variables end that are differences of the epochs: of these zero means something."""
 
 
 def drivers(work: Work, _sheet: MapSheet, *, kind: str, words: str) -> Figure | None:
@@ -102,7 +106,7 @@ def drivers(work: Work, _sheet: MapSheet, *, kind: str, words: str) -> Figure | 
     columns = min(4, len(variables))
     down = -(-len(variables) // columns)
     figure = Figure(figsize=(WIDTH, 0.8 + 2.5 * down), layout="constrained")
-    headline(work, figure, f"Ground where {words}, and stable ground beside it: {spot}")
+    headline(work, figure, f"Ground where {words}, and stable ground beside it")
     panels = figure.subplots(down, columns, squeeze=False)
     for number, axes in enumerate(panels.flat):
         if number >= len(variables):
@@ -120,7 +124,8 @@ def drivers(work: Work, _sheet: MapSheet, *, kind: str, words: str) -> Figure | 
     }
     handles: list[Any] = [patch(GROUPS[group], f"{group} (n = {count:,})") for group, count in names.items()]
     handles.append(Line2D([], [], marker="D", linestyle="none", color=BLACK, markersize=4, label="mean"))
-    draw_legend(figure, handles, columns=3)
+    handles.append(Line2D([], [], linestyle="none", label=f"hot spot: {spot}"))
+    draw_legend(figure, handles, columns=4)
     return figure
 
 
@@ -140,9 +145,10 @@ def _boxes(axes: Any, rows: pd.DataFrame, variable: str) -> None:
         box.set(facecolor=GROUPS[group], edgecolor=INK, linewidth=0.8)
     axes.set_xticks([])
     unit = str(rows["units"].iloc[0])
-    label = variable.replace("_", " ") + ("" if unit in ("1", "nan") else f" [{unit}]")
+    label = f"{DRIVER_TITLES.get(variable, variable.replace('_', ' '))} [{UNITS.get(unit, unit)}]"
     axes.set_ylabel(textwrap.fill(label, 26), fontsize=8)
-    axes.axhline(0, color=GREY, linewidth=0.6, zorder=0)
+    if variable.endswith(CHANGE):
+        axes.axhline(0, color=GREY, linewidth=0.6, zorder=0)
     bare(axes)
 
 
@@ -170,6 +176,7 @@ def signs_of_e(work: Work, _sheet: MapSheet) -> Figure | None:
             values = rows[column].to_numpy(np.float64) * (100 if column == "share" else 1)
             axes.barh(places + offset, values, 0.38, color=colour, label=f"E {word}")
         axes.axvline(0, color=INK, linewidth=0.6)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.set_xlabel(textwrap.fill(label, 24), fontsize=8)
         bare(axes)
     panels[0].set_yticks(places, spots)

@@ -54,12 +54,15 @@ from frostmap.pipeline.figures.palette import (
 )
 from frostmap.pipeline.map_sheets import DEGREES, INK, NO_VALUE_COLOUR, MapSheet
 from frostmap.pipeline.rasters import on_grid
+from frostmap.pipeline.reference_maps import SAME, reference_scopes, reference_title
 from frostmap.pipeline.storage import CUBE
 from frostmap.pipeline.work import Work
 
 GROUND = (PERMAFROST, SEASONALLY_FROZEN, NON_FROZEN)
 EARTH = 6378137.0
 """Equatorial radius [m]."""
+MOST_COVERED = 0.005
+"""Share of the globe's square that may lie on the region: its corners are empty."""
 DETAIL_KM = 220.0
 """Side of the part that is shown larger [km]; of small regions a third of their width."""
 
@@ -68,10 +71,8 @@ DETAIL_KM = 220.0
 
 
 def locator(axes: Axes, sheet: MapSheet) -> None:
-    """Show where on the globe the region lies, in the corner of a map that the region leaves emptiest."""
-    height = 0.26 if sheet.aspect > 1 else 0.2
-    width = height / sheet.aspect
-    box = axes.inset_axes((*_corner(sheet, width, height), width, height), zorder=6)
+    """Show where on the globe the region lies, in a part of a map that the region leaves empty, or nearly so."""
+    box = axes.inset_axes(_empty_place(sheet), zorder=6)
     longitude, latitude = (float(value) for value in sheet.region.centroid.coords[0])
     globe = CRS.from_proj4(f"+proj=ortho +lon_0={longitude:.3f} +lat_0={latitude:.3f} +datum=WGS84")
     to_globe = Transformer.from_crs(DEGREES, globe, always_xy=True)
@@ -94,20 +95,31 @@ def locator(axes: Axes, sheet: MapSheet) -> None:
     box.set_axis_off()
 
 
-def _corner(sheet: MapSheet, width: float, height: float) -> tuple[float, float]:
-    """Return the lower left of a box, in shares of the paper, where it covers least; not where the scale bar is."""
+def _empty_place(sheet: MapSheet) -> tuple[float, float, float, float]:
+    """Return left, bottom, width and height, in shares of the paper, of a square that covers little of the region.
+
+    It is made smaller where none of its size is free, and lies as far out as it can; not where the scale bar is.
+    """
     bar = sheet.scale_bar_corner
     inside = ~np.ma.getmaskarray(sheet.on_paper(sheet.inside))
     rows, columns = inside.shape
-    corners = [(x, y) for x in (0.01, 0.99 - width) for y in (0.02, 0.98 - height)]
 
-    def covered(corner: tuple[float, float]) -> float:
-        x, y = corner
+    def covered(x: float, y: float, width: float, height: float) -> float:
         part = inside[int((1 - y - height) * rows) : int((1 - y) * rows), int(x * columns) : int((x + width) * columns)]
-        taken = (bar[0] > 0.5) == (x > 0.5) and (bar[1] > 0.5) == (y > 0.5)
+        taken = (bar[0] > 0.5) == (x + width / 2 > 0.5) and (bar[1] > 0.5) == (y + height / 2 > 0.5)
         return float(part.mean()) + 10 * taken
 
-    return min(corners, key=covered)
+    for height in (0.26, 0.22, 0.18) if sheet.aspect > 1 else (0.2, 0.17, 0.14):
+        width = height / sheet.aspect
+        places = [
+            (float(x), float(y), width, height)
+            for x in np.linspace(0.01, 0.99 - width, 40)
+            for y in np.linspace(0.02, 0.98 - height, 20)
+        ]
+        free = [place for place in places if covered(*place) < MOST_COVERED]
+        if free:
+            return max(free, key=lambda place: abs(place[0] + width / 2 - 0.5) + abs(place[1] + height / 2 - 0.5))
+    return min(places, key=lambda place: covered(*place))
 
 
 def busiest(work: Work, sheet: MapSheet, interesting: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
@@ -194,7 +206,7 @@ def draw_edge(axes: Axes, sheet: MapSheet, pixels: npt.NDArray[np.bool_], name: 
     row, column = np.nonzero(paper)
     axes.text(
         float(x[column].mean()), float(y[row.min()]), name, ha="center", va="bottom", fontsize=7.5, color=INK,
-        zorder=5, path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )  # fmt: skip
 
 
@@ -270,9 +282,11 @@ def _area_bars(axes: Axes, table: Any) -> None:
 
 
 def reference_names(work: Work) -> list[str]:
-    """Return the names of the maps of others that the cube holds."""
+    """Return the names of the maps of others that the cube holds, in the recipe's order; not the run's own again."""
     keys = work.storage.list(f"{CUBE}/reference/")
-    return sorted({key.split("/")[2] for key in keys if key.count("/") > 2})
+    names = {key.split("/")[2] for key in keys if key.count("/") > 2} - {SAME}
+    order = reference_scopes(work.recipe)
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def reference_maps(work: Work) -> dict[str, Numbers]:
@@ -294,7 +308,7 @@ def beside_others(work: Work, sheet: MapSheet) -> Figure | None:
     present: set[int] = set()
     for axes, (name, classes) in zip(panels, shown.items(), strict=True):
         sheet.draw_colours(axes, classes, CLASS_COLOURS, NO_VALUE_COLOUR)
-        axes.set_title(name)
+        axes.set_title(reference_title(work.recipe, name))
         present |= set(np.unique(classes[sheet.inside]).tolist())
     class_legend(figure, present)
     return figure
@@ -332,14 +346,15 @@ def inconsistency(work: Work, sheet: MapSheet) -> Figure | None:
     if not own or not others:
         return None
     _, codes = list(own.items())[-1]
-    figure, panels = map_figure(work, sheet, "Where other maps differ on permafrost", len(others), legend_rows=2)
+    title = "Where other maps differ on permafrost, share of the ground"
+    figure, panels = map_figure(work, sheet, title, len(others), columns=2, legend_rows=2)
     present: set[int] = set()
     for axes, (name, classes) in zip(panels, others.items(), strict=True):
         kind = agreement_of(codes, classes)
         sheet.draw_colours(axes, kind, {code: colour for code, (_, colour) in AGREEMENTS.items()}, NO_VALUE_COLOUR)
         compared = kind[sheet.inside & (kind < 4)]
-        differ = f": {100 * np.mean(compared > 1):.1f} % of the ground differs" if compared.size else ""
-        axes.set_title(f"{name}{differ}")
+        differ = f": {100 * np.mean(compared > 1):.1f} %" if compared.size else ""
+        axes.set_title(f"{reference_title(work.recipe, name)}{differ}")
         present |= set(np.unique(kind[sheet.inside]).tolist())
     handles = [patch(colour, name) for code, (name, colour) in AGREEMENTS.items() if code in present]
     draw_legend(figure, handles + ([patch(NO_VALUE_COLOUR, "no data")] if 255 in present else []), columns=3)
@@ -372,8 +387,8 @@ def change_and_spots(work: Work, sheet: MapSheet) -> Figure | None:
         box = spot_box(work, loss) or busiest(work, sheet, kinds == kind)
         frame(whole, sheet, box, letter)
         sheet.part(*box).draw_colours(axes, kinds, colours, NO_VALUE_COLOUR)
-        share = f", {shares[loss]:.1f} % of all change" if loss in shares else ""
-        axes.set_title(f"{letter}, {words}{share}", fontsize=9)
+        share = f"; on all the map {shares[loss]:.1f} % of change" if loss in shares else ""
+        axes.set_title(f"{letter}, {words}{share}", fontsize=8.5)
     handles = [patch(colour, name) for kind, (name, colour) in CHANGES.items() if kind in present]
     draw_legend(figure, handles + ([patch(NO_VALUE_COLOUR, "no data")] if 255 in present else []), columns=3)
     return figure

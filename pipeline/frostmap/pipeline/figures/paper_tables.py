@@ -10,6 +10,8 @@ import pandas as pd
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.frost_number import CLASS_NAMES, GLACIER, LAKE, NO_CLASS
 from frostmap.pipeline.figures.contents import class_code, label_of, table_of
+from frostmap.pipeline.reference_maps import reference_title
+from frostmap.pipeline.stages.frozen_ground import CALIBRATED
 from frostmap.pipeline.work import Work
 
 EXPERIMENT = "experiments/table1.csv"
@@ -38,7 +40,9 @@ def agreement(work: Work) -> pd.DataFrame | None:
     table = table_of(work, "borehole_maps", "map", "tp", "fn", "fp", "tn")
     if table is None:
         return None
-    epochs = work.recipe.epochs.named()
+    epochs = work.recipe.epochs
+    own = {name: f"this run, {epoch.title}" for name, epoch in epochs.named().items()}
+    own[CALIBRATED] = f"this run, {epochs.training.title}, with the calibrated E"
     rows = []
     for row in table.to_dict("records"):
         counted = BinaryCounts(*(int(row[name]) for name in ("tp", "fn", "fp", "tn")))
@@ -46,7 +50,7 @@ def agreement(work: Work) -> pd.DataFrame | None:
         accuracy, kappa = counted.accuracy_interval(), counted.kappa_interval()
         rows.append(
             {
-                "map": f"this run, {epochs[name].title}" if name in epochs else name,
+                "map": own[name] if name in own else reference_title(work.recipe, name),
                 "n": counted.n,
                 "tp": counted.tp,
                 "fn": counted.fn,
@@ -103,9 +107,9 @@ def areas(work: Work) -> pd.DataFrame | None:
             before, after = (sum(a.values()) if code is None else a.get(code, 0.0) for a in columns.values())
             shares = [float(str(row[f"{label_of(work, epoch)}_share_percent"])) for epoch in columns]
             row |= {
-                "change_km2": after - before,
-                "change_points": shares[1] - shares[0],
-                "change_percent": 100 * (after - before) / before if before else math.nan,
+                "change_km2": round(after - before, 6),
+                "change_points": round(shares[1] - shares[0], 9),
+                "change_percent": round(100 * (after - before) / before, 9) if before else math.nan,
             }
         rows.append(row)
     return pd.DataFrame(rows)

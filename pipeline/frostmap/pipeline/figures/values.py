@@ -70,7 +70,8 @@ def soil_parameter(work: Work, sheet: MapSheet) -> Figure | None:
     if not maps:
         return None
     count = 3 if len(maps) == 2 else 1
-    figure, panels = map_figure(work, sheet, "Soil parameter E", count, bars=count - count // 2)
+    columns = 2 if count == 3 else None
+    figure, panels = map_figure(work, sheet, "Soil parameter E", count, columns=columns, bars=count - count // 2)
     norm = robust_scale(maps.values(), sheet)
     how = {
         epoch: "predicted by the forest" if group.startswith("transfer") else "calibrated on the surveyed maps"

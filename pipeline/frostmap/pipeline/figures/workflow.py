@@ -57,11 +57,8 @@ def workflow(work: Work, _sheet: MapSheet) -> Figure:
     columns, rows = (max(getattr(box, along) for box in boxes.values()) for along in ("column", "row"))
     axes.set(xlim=(-0.08, columns * ACROSS + WIDE + 0.08), ylim=(rows + HIGH + 0.1, -0.1))
     axes.set_axis_off()
-    draw_legend(
-        figure,
-        [patch(YELLOW, "what goes in"), patch(PALE_BLUE, "what the run does"), patch(NOT_HERE, "not in this run")],
-        3,
-    )
+    absent = [patch(NOT_HERE, "not in this run")] if any(not box.words for box in boxes.values()) else []
+    draw_legend(figure, [patch(YELLOW, "what goes in"), patch(PALE_BLUE, "what the run does"), *absent], 3)
     return figure
 
 
@@ -114,7 +111,8 @@ def boxes_of(work: Work) -> list[Box]:
         Box("surveys", 0, 1, "Surveyed maps", f"{len(sources.surveys)}" if sources.surveys else ""),
         Box("clusters", 1, 1, "Soil clusters", f"{count}{number}"),
         Box(
-            "calibration", 1, 2, "Calibration of E", f"on them, {recipe.calibration.method}" if sources.surveys else ""
+            "calibration", 1, 2, "Calibration of E",
+            f"on surveyed maps, {recipe.calibration.method}" if sources.surveys else "",
         ),
         Box(
             "forest", 1, 3, "Random forest",

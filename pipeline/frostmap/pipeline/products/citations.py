@@ -22,6 +22,8 @@ Role = Literal["software", "method", "data"]
 
 HEADINGS: dict[Role, str] = {"software": "Software", "method": "Method", "data": "Data"}
 
+SIMULATED = "All data is simulated by frostmap. Its relief derives from ETOPO5 (NOAA)."
+
 SAME_AS = {"distributed": "dask"}
 """Packages that are cited as another."""
 
@@ -49,21 +51,27 @@ class Citations:
     simulated: bool
     """Whether the data was made by frostmap's own simulator, so that there is none to cite."""
 
+    def under_headings(self) -> dict[str, dict[Reference, str]]:
+        """Return the references under headings, each once, with what it was used for; that is told of data alone."""
+        listed: dict[str, dict[Reference, str]] = {}
+        for role, heading in HEADINGS.items():
+            uses: dict[Reference, list[str]] = {}
+            for cited in self.cited:
+                if cited.role == role:
+                    uses.setdefault(cited.reference, []).append(cited.use)
+            told = {each: ", ".join(dict.fromkeys(names)) if role == "data" else "" for each, names in uses.items()}
+            if told:
+                listed[heading] = told
+        return listed
+
     def as_text(self) -> str:
         """Return a list of references under headings, and what is missing from it."""
         lines: list[str] = []
-        for role, heading in HEADINGS.items():
-            references: dict[Reference, list[str]] = {}
-            for cited in self.cited:
-                if cited.role == role:
-                    references.setdefault(cited.reference, []).append(cited.use)
-            if references:
-                lines += ["", heading, ""]
-            for reference, uses in references.items():
-                told = f" [{', '.join(dict.fromkeys(uses))}]" if role == "data" else ""
-                lines.append(f"- {reference.as_text()}{told}")
+        for heading, references in self.under_headings().items():
+            lines += ["", heading, ""]
+            lines += [f"- {each.as_text()}{f' [{use}]' if use else ''}" for each, use in references.items()]
         if self.simulated:
-            lines += ["", "Data", "", "- All data is simulated by frostmap. Its relief derives from ETOPO5 (NOAA)."]
+            lines += ["", HEADINGS["data"], "", f"- {SIMULATED}"]
         if self.unknown:
             lines += ["", "Files that the recipe says nothing of (say what they are under `citations`)", ""]
             lines += [f"- {key}: {name}" for key, name in self.unknown.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,11 +10,32 @@ from typing import NamedTuple
 import numpy as np
 
 from frostmap.kernels.frost_number import CLASS_NAMES, NO_CLASS
+from frostmap.kernels.inconsistency import BOTH, FIRST_ONLY, NEITHER, SECOND_ONLY
 from frostmap.pipeline import ledger
 from frostmap.pipeline.errors import DataIncomplete, UserError
-from frostmap.pipeline.figures.palette import CLASS_COLOURS, PALE_GREY, VERMILION
-from frostmap.pipeline.schema import APPLICABLE, DDF, DDT, FROZEN_GROUND, SPATIAL, Variable
+from frostmap.pipeline.figures import CHANGES, kind_of_change
+from frostmap.pipeline.figures.palette import (
+    BLUE,
+    CLASS_COLOURS,
+    ORANGE,
+    PALE_BLUE,
+    PALE_GREY,
+    PURPLE,
+    VERMILION,
+)
+from frostmap.pipeline.schema import (
+    APPLICABLE,
+    CHANGE_CAUSE,
+    DDF,
+    DDT,
+    FROZEN_GROUND,
+    INCONSISTENCY,
+    SPATIAL,
+    TRANSITION,
+    Variable,
+)
 from frostmap.pipeline.stages import STAGES
+from frostmap.pipeline.stages.change_maps import BY_BOTH, BY_EITHER, BY_FORCING, BY_SOIL, SAME
 from frostmap.pipeline.stages.forcing import FORCING
 from frostmap.pipeline.stages.frozen_ground import CALIBRATED, e_group, epoch_of, maps_of
 from frostmap.pipeline.work import Work
@@ -27,6 +49,17 @@ class ClassEntry(NamedTuple):
     """As #rrggbb."""
 
 
+def _transitions() -> dict[int, ClassEntry]:
+    """Return the classes of the map of transitions: each is coloured as the kind of change that it is."""
+    names = {code: name for code, name in CLASS_NAMES.items() if code != NO_CLASS}
+    legend = {}
+    for before, after in itertools.product(names, names):
+        kind = int(kind_of_change(np.array([before]), np.array([after]))[0])
+        name = f"{names[before]} in both" if before == after else f"{names[before]} to {names[after]}"
+        legend[10 * before + after] = ClassEntry(name, CHANGES[kind][1])
+    return legend
+
+
 LEGENDS: dict[str, dict[int, ClassEntry]] = {
     FROZEN_GROUND.name: {
         code: ClassEntry(name, CLASS_COLOURS[code]) for code, name in CLASS_NAMES.items() if code != NO_CLASS
@@ -34,6 +67,20 @@ LEGENDS: dict[str, dict[int, ClassEntry]] = {
     APPLICABLE.name: {
         0: ClassEntry("more unlike than was ever tried", VERMILION),
         1: ClassEntry("like the training samples", PALE_GREY),
+    },
+    TRANSITION.name: _transitions(),
+    CHANGE_CAUSE.name: {
+        SAME: ClassEntry("class unchanged", PALE_GREY),
+        BY_FORCING: ClassEntry("degree-day sums alone", VERMILION),
+        BY_SOIL: ClassEntry("E alone", BLUE),
+        BY_EITHER: ClassEntry("either would do", PURPLE),
+        BY_BOTH: ClassEntry("only both together", ORANGE),
+    },
+    INCONSISTENCY.name: {
+        NEITHER: ClassEntry("permafrost in neither map", PALE_GREY),
+        BOTH: ClassEntry("permafrost in both maps", PALE_BLUE),
+        FIRST_ONLY: ClassEntry("permafrost in the map of this run alone", BLUE),
+        SECOND_ONLY: ClassEntry("permafrost in the other map alone", VERMILION),
     },
 }
 """Classes of variables that have some, by the variable's name."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import pandas as pd
@@ -15,6 +16,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.change import area_change, shares
+from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.reference_maps import MAGT, TTOP, reference_scopes
 from frostmap.pipeline.report.contents import binary_counts, numbers
 from frostmap.pipeline.stages.frozen_ground import CLASS_KEYS
 
@@ -23,6 +26,8 @@ Areas = dict[str, float]
 
 KM2 = 1e4
 """In the paper's unit of areas."""
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 def _tuple(value: object) -> object:
@@ -123,10 +128,40 @@ class Compared:
         return abs(self.recomputed - self.figure.value) <= self.figure.tolerance * (1 + 1e-9)
 
 
-def compare(metrics: Mapping[str, Any] | None = None) -> list[Compared]:
-    """Return every number of the paper, what follows from its own, and a run's, if its metrics are given."""
+PUBLISHED = {"magt": "zou-2025", "ttop": "zou-2017"}
+"""Products that the paper's other maps are of: by its names of them."""
+MADE = {"magt": (MAGT,), "ttop": (f"{TTOP}soil", f"{TTOP}constant")}
+"""What a run makes itself that is held beside them where it has none of the published ones; not its own map again."""
+
+
+def counterparts(recipe: Recipe) -> dict[str, str]:
+    """Return which reference map of a run is held beside each of the paper's other maps, by the paper's names.
+
+    A file of the published map comes first, then what the run made in the same way.
+    """
+    scopes = reference_scopes(recipe)
+    files = {given.product: given.name for given in recipe.validation.reference_maps if given.product}
+    found = {}
+    for name, product in PUBLISHED.items():
+        candidates = [files.get(product), *(scope for scope in MADE[name] if scope in scopes)]
+        chosen = next((each for each in candidates if each), None)
+        if chosen is not None:
+            found[name] = chosen
+    return found
+
+
+def compare(metrics: Mapping[str, Any] | None = None, others: Mapping[str, str] = EMPTY) -> list[Compared]:
+    """Return every number of the paper, what follows from its own, and a run's, if its metrics are given.
+
+    Parameters
+    ----------
+    metrics
+        Those of a run.
+    others
+        Its reference maps beside the paper's other maps, as `counterparts` finds them.
+    """
     published = paper()
-    own = None if metrics is None else numbers_of_run(metrics)
+    own = None if metrics is None else numbers_of_run(metrics, others)
     compared = []
     for figure in published.figures:
         here = None if own is None or not figure.follows else computed(figure.follows, own)
@@ -138,10 +173,12 @@ def compare(metrics: Mapping[str, Any] | None = None) -> list[Compared]:
     return compared
 
 
-def numbers_of_run(metrics: Mapping[str, Any]) -> Numbers:
+def numbers_of_run(metrics: Mapping[str, Any], others: Mapping[str, str] = EMPTY) -> Numbers:
     """Return the counts at boreholes and the areas of a run, as far as it has them."""
-    maps = {"ours": "validation", "magt": "validation.maps.magt", "ttop": "validation.maps.ttop"}
-    counts = {name: found.__dict__ for name, path in maps.items() if (found := binary_counts(metrics, path))}
+    validation = metrics.get("validation", {})
+    own: dict[str, Any] = {"ours": validation}
+    own |= {name: validation.get("maps", {}).get(scope, {}) for name, scope in others.items()}
+    counts = {name: found.__dict__ for name in own if (found := binary_counts(own, name))}
     areas = {}
     for name, epoch in (("before", "training"), ("after", "target")):
         by_class = numbers(metrics, f"areas_km2.{epoch}")

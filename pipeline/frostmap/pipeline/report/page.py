@@ -15,6 +15,7 @@ from frostmap.pipeline.figures import (
     FIGURES,
     Drawing,
 )
+from frostmap.pipeline.products.citations import SIMULATED, citations
 from frostmap.pipeline.reference_maps import reference_scopes
 from frostmap.pipeline.report.areas import areas
 from frostmap.pipeline.report.change import change
@@ -35,9 +36,6 @@ from frostmap.pipeline.report.validation import validation
 from frostmap.pipeline.report.words import flat, in_words, unbroken
 from frostmap.pipeline.work import PRODUCTS, Work, products_of
 
-PAPER_DOI = "10.6084/m9.figshare.30997375"
-"""Data of the paper whose method this is."""
-
 
 def write_report(work: Work, figures: list[Path]) -> Path:
     """Write report/index.html for what the work directory has; return its path.
@@ -51,6 +49,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
     """
     pictures = read_pictures(work, figures)
     map_section, map_shown = explorer(work)
+    cited = citations(work)
     sections = [
         headline(work, pictures),
         map_section,
@@ -83,8 +82,10 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         products=[load_collection(product) for kind in PRODUCTS for product in products_of(work.recipe, kind)],
         explorer=map_shown,
         explorer_script=_template("explorer.js"),
+        cited=cited.under_headings(),
+        simulated_data=SIMULATED if cited.simulated else "",
+        uncited=cited.unknown,
         granules_were_read=work.recipe.sources.lst is not None,
-        paper_doi=PAPER_DOI,
         every_number=flat(work.metrics),
     )
     path = work.folder / "report" / "index.html"

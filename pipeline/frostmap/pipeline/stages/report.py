@@ -65,6 +65,6 @@ REPORT = Stage(
     build,
     scopes=lambda _recipe: [""],
     inputs=_inputs,
-    sections=("name", "title"),
+    sections=("name", "title", "citations"),
     depends_on_epochs=True,
 )
