@@ -1,13 +1,17 @@
 """The report is one page that loads nothing, says what is simulated, and tells the numbers of metrics.json."""
 
+import base64
+import io
 import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.pipeline import figures, provenance, report
@@ -235,6 +239,26 @@ def test_every_figure_is_in_the_page_with_a_text_in_its_place(page):
     assert all(len(picture["alt"]) > 20 for picture in pictures)
     assert all("{" not in picture["alt"] for picture in pictures)
     assert {(picture["width"], picture["height"]) for picture in pictures} == {("100", "50")}
+
+
+def test_a_large_picture_is_told_in_few_colours_and_its_file_stays_as_it_is(tmp_path):
+    work = make_work(tmp_path)
+    paths = draw_blank(work)
+    smooth = np.linspace(0, 255, 600 * 900).reshape(600, 900)
+    rng = np.random.default_rng(1)
+    noise = np.stack([smooth, smooth[::-1], 255 - smooth], axis=2) + rng.normal(0, 8, (600, 900, 3))
+    Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(paths[0])
+    whole = paths[0].read_bytes()
+    text = report.write_report(work, paths).read_text(encoding="utf-8")
+    assert paths[0].read_bytes() == whole
+    shown = max((attributes["src"] for attributes in Page(text).all("img")), key=len)
+    content = base64.b64decode(shown.removeprefix("data:image/png;base64,"))
+    assert len(content) < len(whole) / 2
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.size == (900, 600)
+        told = np.asarray(picture.convert("RGB"), float)
+    assert np.abs(told - noise.clip(0, 255)).mean() < 16
+    assert len(np.unique(told.reshape(-1, 3), axis=0)) <= 256
 
 
 def test_heads_of_tables_say_what_they_head(page):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import struct
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
 import jinja2
+from PIL import Image
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.pipeline.figures import (
@@ -110,8 +112,23 @@ def read_pictures(work: Work, paths: Iterable[Path]) -> dict[str, list[Picture]]
     return pictures
 
 
+LARGE = 400_000
+"""Pictures of more bytes are told in 256 colours of their own, which leaves a third of them; files keep all colours."""
+
+
+def _in_few_colours(content: bytes) -> bytes:
+    """Return a PNG with the 256 colours that suit it best, without dots to mix more of them."""
+    few = io.BytesIO()
+    with Image.open(io.BytesIO(content)) as picture:
+        palette = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    palette.save(few, "PNG", optimize=True)
+    return few.getvalue()
+
+
 def _picture(work: Work, drawing: Drawing, path: Path) -> Picture:
     content = path.read_bytes()
+    if len(content) > LARGE:
+        content = _in_few_colours(content)
     width, height = struct.unpack(">II", content[16:24])  # of the IHDR chunk, always the first of a PNG
     epochs = in_words([epoch.title for epoch in work.recipe.epochs.named().values()])
     simulated = " (simulated)" if work.recipe.simulated else ""
