@@ -56,6 +56,7 @@ def work_in(folder: Path) -> Work:
     content = base.model_dump(mode="json", exclude_unset=True)
     content["sources"] = {name: given for name, given in content["sources"].items() if name != "forcing"}
     content["sources"]["lst"] = {"kind": "folder", "catalogue": "none"}
+    content["ground_correction"] = {"method": "identity", "freezing": "none"}
     return Work(Recipe.model_validate_json(json.dumps(content)), folder / "work")
 
 

@@ -140,7 +140,7 @@ def counterparts(recipe: Recipe) -> dict[str, str]:
     A file of the published map comes first, then what the run made in the same way.
     """
     scopes = reference_scopes(recipe)
-    files = {given.product: given.name for given in recipe.validation.reference_maps if given.product}
+    files: dict[str, str] = {given.product: given.name for given in recipe.validation.reference_maps if given.product}
     found = {}
     for name, product in PUBLISHED.items():
         candidates = [files.get(product), *(scope for scope in MADE[name] if scope in scopes)]
