@@ -73,8 +73,9 @@ def prepare(folder: Path) -> None:
     (folder / "outline.geojson").write_text(json.dumps(mapping(plateau_outline())), encoding="utf-8")
     work, rng = work_in(folder), np.random.default_rng(SEED)
     days = 365
-    axes = {"time": np.arange(days), "overpass": np.arange(len(schema.OVERPASSES))}
     for epoch, year in YEARS.items():
+        time_axis = np.datetime64(f"{year}-01-01", "ns") + np.arange(days) * np.timedelta64(1, "D")
+        axes = {"time": time_axis, "overpass": np.arange(len(schema.OVERPASSES))}
         for stage, variables in SERIES.items():
             _fill(work, f"{stage}/{year}", variables, axes, rng)
         for stage, variables in MAPS.items():
@@ -87,7 +88,7 @@ def _fill(
     work: Work,
     group: str,
     variables: tuple[schema.Variable, ...],
-    axes: dict[str, npt.NDArray[np.int64]],
+    axes: dict[str, npt.NDArray[Any]],
     rng: np.random.Generator,
 ) -> None:
     cubes.prepare_group(work.storage, group, variables, work.geobox, axes, work.chunk_pixels)
