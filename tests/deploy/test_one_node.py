@@ -1,8 +1,8 @@
 """The manifests and `--cluster kubernetes` on a real Kubernetes, with the real operator and the real image.
 
 A cluster of one node, which is this machine, is named by its kubeconfig in ``FROSTMAP_ONE_NODE``. It has the Dask
-operator at work and the image ``localhost/frostmap:0.1.0`` of this source; deploy/README.md says how to make both. What
-a test makes goes with it. Without such a cluster the tests are skipped.
+operator at work and the image ``localhost/frostmap:0.1.0`` of this source; README.md says how to make them. What a test
+makes goes with it. Without such a cluster the tests are skipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 import yaml
 
-from frostmap.pipeline.ledger import read_all
+from frostmap.pipeline.clusters.kubernetes import is_ready
+from frostmap.pipeline.ledger import CHUNKS, read_all
 from frostmap.pipeline.recipes import with_values
 
 from .conftest import KUBERNETES, ROOT, Document, documents, kubectl
@@ -32,6 +33,8 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
 USER = 10001
 """As whom the pods run."""
+OUTGROWN_GIB = 0.5
+"""A worker starts with that, but cannot make the demo's chunks."""
 OVERLAY = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -116,6 +119,11 @@ class Node:
             umask=0,  # the pods, of another user, write beside what this one makes
         )
 
+    def records(self, workdir: str) -> dict[str, int]:
+        """Return when each record of chunks of a run was written."""
+        folder = self.folder / workdir / CHUNKS
+        return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
     def contents(self, workdir: str) -> dict[str, str]:
         """Return the digest of what each step of a run made."""
         return {record.name: record.content for record in read_all(self.folder / workdir / "ledger")}
@@ -185,6 +193,7 @@ def demo(node: Node) -> dict[str, str]:
 
     how = until(ended, 1200, "the job")
     assert how == "Complete", node.do("logs", "job/frostmap")
+    until(lambda: len(node.workers()) == 1, 120, "the autoscaler lets a worker go")
     node.do("delete", "job", "frostmap")
     node.do("delete", "daskcluster", "frostmap", "--timeout=120s")
     return node.contents("demo")
@@ -196,17 +205,50 @@ def test_apply_brings_the_demo_to_its_map(node: Node, demo: dict[str, str]) -> N
     assert (node.folder / "demo" / "metrics.json").is_file()
 
 
-def test_a_run_makes_its_pods_and_removes_them(node: Node, demo: dict[str, str]) -> None:
-    run = node.start("pods", node.recipe(workers=2))
-    said, errors = run.communicate(timeout=1200)
-    assert run.returncode == 0, said + errors
-    assert node.contents("pods") == demo
-    assert node.get("daskclusters") == node.get("pods") == []
+def rights(node: Node, account: str, namespace: str = "frostmap") -> set[tuple[str, str]]:
+    """Return what an account may do: a verb, and to what."""
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    }
+    who = f"--as=system:serviceaccount:frostmap:{account}"
+    rules = json.loads(node.do("create", "-f", "-", "-o", "json", who, given=json.dumps(review)))["status"]
+    return {pair for rule in rules["resourceRules"] for pair in itertools.product(rule["verbs"], rule["resources"])}
+
+
+def test_the_client_may_do_what_a_run_takes_and_pods_nothing(node: Node) -> None:
+    of_anybody = rights(node, "frostmap")
+    assert {resource for _, resource in of_anybody} <= {
+        "selfsubjectaccessreviews",
+        "selfsubjectrulesreviews",
+        "selfsubjectreviews",
+    }
+    assert rights(node, "frostmap-client") - of_anybody == {
+        *itertools.product(["create", "get", "list", "delete"], ["daskclusters"]),
+        *itertools.product(["get", "list"], ["pods", "services"]),
+        *itertools.product(["get", "create"], ["pods/portforward"]),
+        ("create", "daskautoscalers"),
+    }
+    assert rights(node, "frostmap-client", "default") == of_anybody
 
 
 def steps_of(run: subprocess.Popen[str]) -> Iterator[Document]:
     assert run.stdout is not None
     return map(json.loads, run.stdout)
+
+
+def test_a_run_makes_its_pods_as_many_as_there_is_work_for_and_removes_them(node: Node, demo: dict[str, str]) -> None:
+    run = node.start("pods", node.recipe(workers=1))
+    at_once = 0
+    for event in steps_of(run):
+        if event.get("event") == "progress":
+            at_once = max(at_once, sum(map(is_ready, node.workers())))
+    _, errors = run.communicate(timeout=1200)
+    assert run.returncode == 0, errors
+    assert at_once == 2
+    assert node.contents("pods") == demo
+    assert node.get("daskclusters") == node.get("pods") == []
 
 
 def test_a_worker_that_is_deleted_costs_no_result(node: Node, demo: dict[str, str]) -> None:
@@ -221,6 +263,29 @@ def test_a_worker_that_is_deleted_costs_no_result(node: Node, demo: dict[str, st
     assert run.returncode == 0, errors
     assert len(set(victims)) == 2
     assert node.contents("deleted") == demo
+
+
+def test_a_scheduler_that_is_lost_ends_the_run_with_an_error_that_says_so_and_the_next_goes_on(
+    node: Node, demo: dict[str, str]
+) -> None:
+    run = node.start("lost", node.recipe(workers=2))
+    lost, last = False, Document()
+    for last in steps_of(run):
+        if last.get("event") == "progress" and not lost:
+            [scheduler] = node.get("pods", "-l", "dask.org/component=scheduler")
+            node.do("delete", "pod", scheduler["metadata"]["name"], "--grace-period=0", "--force")
+            lost = True
+    _, errors = run.communicate(timeout=180)
+    assert last["error"]["kind"] == "ClusterLost", (last, errors)
+    assert run.returncode == last["exit_code"] != 0
+    assert "run again" in last["error"]["remedy"]
+    assert node.get("daskclusters") == []
+    stood = node.records("lost")
+    again = node.start("lost", node.recipe(workers=2))
+    _, errors = again.communicate(timeout=1200)
+    assert again.returncode == 0, errors
+    assert stood.items() <= node.records("lost").items()
+    assert node.contents("lost") == demo
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
@@ -238,7 +303,12 @@ def test_an_interrupted_run_leaves_nothing(node: Node, demo: dict[str, str], end
 
 
 def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: Node, demo: dict[str, str]) -> None:
-    run = node.start("memory", node.recipe(workers=1, memory_gib=0.5))
+    """Workers are told that they have more than their containers do: else Dask would spill, and `run` refuse."""
+    deceived = node.manifest.with_name("deceived.yaml")
+    text, told = node.manifest.read_text(encoding="utf-8"), "- --memory-limit\n        - "
+    assert told in text
+    deceived.write_text(text.replace(f'{told}"1.0"', f"{told}4GiB"), encoding="utf-8")
+    run = node.start("memory", node.recipe(kubernetes={"manifest": str(deceived)}, workers=1, memory_gib=OUTGROWN_GIB))
     reasons: set[str] = set()
     while run.poll() is None:
         for pod in node.workers():
@@ -248,8 +318,9 @@ def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: N
         time.sleep(1)
     said, errors = run.communicate()
     assert run.returncode == 2, said + errors
+    assert "memory" in json.loads(said.splitlines()[-1])["error"]["what"]
     assert "OOMKilled" in reasons
     again = node.start("memory", node.recipe(workers=2))
-    said, errors = again.communicate(timeout=1200)
-    assert again.returncode == 0, said + errors
+    _, errors = again.communicate(timeout=1200)
+    assert again.returncode == 0, errors
     assert node.contents("memory") == demo
