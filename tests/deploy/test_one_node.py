@@ -33,7 +33,9 @@ pytestmark = [pytest.mark.kubernetes, pytest.mark.slow]
 
 USER = 10001
 """As whom the pods run."""
-OUTGROWN_GIB = 0.5
+UNTIL = "ingest"
+"""How far runs go that are disturbed."""
+OUTGROWN_GIB = 0.3
 """A worker starts with that, but cannot make the demo's chunks."""
 OVERLAY = """
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -106,10 +108,11 @@ class Node:
         path.write_text(with_values(text, values), encoding="utf-8")
         return path
 
-    def start(self, workdir: str, recipe: Path) -> subprocess.Popen[str]:
+    def start(self, workdir: str, recipe: Path, until: str | None = UNTIL) -> subprocess.Popen[str]:
         """Start a run with pods of its own, as the account that may do no more than that."""
         code = "from frostmap.pipeline.cli import main; main()"
         arguments = ["run", str(recipe), "--workdir", str(self.folder / workdir), "--cluster", "kubernetes", "--json"]
+        arguments += ["--until", until] if until else []
         return subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             env=os.environ | {"KUBECONFIG": str(self.manifest.parent / "client.kubeconfig")},
@@ -205,6 +208,11 @@ def test_apply_brings_the_demo_to_its_map(node: Node, demo: dict[str, str]) -> N
     assert (node.folder / "demo" / "metrics.json").is_file()
 
 
+def same_as(demo: dict[str, str], contents: dict[str, str]) -> bool:
+    """Say whether a run made what the demo did, bit for bit, as far as it went."""
+    return any(name.startswith(UNTIL) for name in contents) and contents.items() <= demo.items()
+
+
 def rights(node: Node, account: str, namespace: str = "frostmap") -> set[tuple[str, str]]:
     """Return what an account may do: a verb, and to what."""
     review = {
@@ -239,7 +247,7 @@ def steps_of(run: subprocess.Popen[str]) -> Iterator[Document]:
 
 
 def test_a_run_makes_its_pods_as_many_as_there_is_work_for_and_removes_them(node: Node, demo: dict[str, str]) -> None:
-    run = node.start("pods", node.recipe(workers=1))
+    run = node.start("pods", node.recipe(workers=1), until=None)
     at_once = 0
     for event in steps_of(run):
         if event.get("event") == "progress":
@@ -262,7 +270,7 @@ def test_a_worker_that_is_deleted_costs_no_result(node: Node, demo: dict[str, st
     _, errors = run.communicate(timeout=1200)
     assert run.returncode == 0, errors
     assert len(set(victims)) == 2
-    assert node.contents("deleted") == demo
+    assert same_as(demo, node.contents("deleted"))
 
 
 def test_a_scheduler_that_is_lost_ends_the_run_with_an_error_that_says_so_and_the_next_goes_on(
@@ -285,7 +293,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_with_an_error_that_says_so_and_th
     _, errors = again.communicate(timeout=1200)
     assert again.returncode == 0, errors
     assert stood.items() <= node.records("lost").items()
-    assert node.contents("lost") == demo
+    assert same_as(demo, node.contents("lost"))
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
@@ -323,4 +331,4 @@ def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: N
     again = node.start("memory", node.recipe(workers=2))
     _, errors = again.communicate(timeout=1200)
     assert again.returncode == 0, errors
-    assert node.contents("memory") == demo
+    assert same_as(demo, node.contents("memory"))
