@@ -299,4 +299,14 @@ def test_days_are_read_across_years() -> None:
     ]
     days = scsg.Days(((-5, cubes[0]), (0, cubes[1])))
     assert days.span == (-5, 4)
-    assert days.read("lst", 0, range(-2, 2), slice(0, 1), slice(0, 1)).ravel().tolist() == [103, 104, 200, 201]
+    some = days.of(0, range(-3, 9))
+    assert some.span == (-3, 4)
+    assert some.read("lst", range(-2, 2), slice(0, 1), slice(0, 1)).ravel().tolist() == [103, 104, 200, 201]
+
+
+def test_a_region_too_large_to_hold_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = filled(case().region, 0)
+    monkeypatch.setattr(scsg, "HELD", 0)
+    read_again = filled(case().region, 0)
+    for name, values in held.items():
+        np.testing.assert_array_equal(values, read_again[name])

@@ -1,8 +1,9 @@
 """The annual cycle of surface temperature, fitted robustly to whatever days are clear."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 DAYS_PER_YEAR = 365.25
 """Period of the first harmonic [d]."""
@@ -155,7 +156,7 @@ def fit_annual_cycle_and_spread(
     return coefficients.reshape(functions, *shape), observations.reshape(shape), spread.reshape(shape)
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _fit_annual_cycle(
     temperature: NDArray[np.float32], basis: NDArray[np.float64], minimum_observations: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int16], NDArray[np.float32]]:
@@ -248,7 +249,7 @@ def _fit_annual_cycle(
     return coefficients, observations, spreads
 
 
-@njit(nogil=True)
+@compiled
 def median_of_first(values: NDArray[np.float64], n: int) -> float:
     """Return the median of the first n values, which it reorders; Hoare's selection, as np.median compiles slowly."""
     middle = n // 2
@@ -280,7 +281,7 @@ def median_of_first(values: NDArray[np.float64], n: int) -> float:
     return 0.5 * (lower + upper)
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def solve_normal_equations(
     matrix: NDArray[np.float64],
     right: NDArray[np.float64],
@@ -349,7 +350,7 @@ def annual_cycle(coefficients: NDArray[np.float32], basis: NDArray[np.float64]) 
     return cycle.reshape(basis.shape[0], height, width)
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _annual_cycle(coefficients: NDArray[np.float32], basis: NDArray[np.float32]) -> NDArray[np.float32]:
     functions, pixels = coefficients.shape
     days = basis.shape[0]

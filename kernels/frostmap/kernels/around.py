@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 EARTH_RADIUS_KM = 6371.007181
 """Of the sphere that MODIS pixels lie on."""
@@ -66,7 +67,7 @@ def filled_from_around(
     return filled
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _filled(
     values: Any, wanted: Any, longitude: Any, latitude: Any, reach_km: float, rows: int, columns: int
 ) -> NDArray[np.float32]:

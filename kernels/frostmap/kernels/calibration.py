@@ -13,10 +13,10 @@ from math import log, sqrt
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.kernels.agreement import BinaryCounts
+from frostmap.kernels.compiled import compiled
 
 INERTIA = 1.0 / (2.0 * log(2.0))
 """Inertia weight of the standard particle swarm (SPSO-2007) [1]."""
@@ -271,7 +271,7 @@ def calibrate_exact(
     )
 
 
-@njit(nogil=True)
+@compiled
 def _boundary_agreement(ratio: Any, surveyed: Any, cluster: Any, radius: int) -> Any:
     rows, columns = ratio.shape
     boundary = 0

@@ -8,8 +8,9 @@ their order nor how they were cut changes a bit.
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 BINS = (48, 32, 24)
 """Bins of reference temperature, elevation and NDVI."""
@@ -322,7 +323,7 @@ def add_analogues(
     _add_analogues(sums, np.ascontiguousarray(stored), place, composite_of_day, pairs, low, high)
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_analogues(
     sums: NDArray[np.int64],
     stored: NDArray[np.uint16],
@@ -359,7 +360,7 @@ def _add_analogues(
                         kept[k, 0] += _SEEN
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _days_of(pairs: NDArray[np.int64], days: int) -> NDArray[np.bool_]:
     used = np.zeros(days, np.bool_)
     for p in range(pairs.shape[0]):
@@ -368,7 +369,7 @@ def _days_of(pairs: NDArray[np.int64], days: int) -> NDArray[np.bool_]:
     return used
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _temperature_bins(
     stored: NDArray[np.uint16],
     low: NDArray[np.uint16],
@@ -397,6 +398,7 @@ def regressions(
     analogues: int = 1000,
     largest_half_width: int = 12,
     fewest: int = 100,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     r"""Return the line that turns a reference temperature into one of the target day, for each bin.
 
@@ -418,6 +420,8 @@ def regressions(
         Last step; 12 is a quarter of each range.
     fewest : int
         Pixels that are enough in the largest box; with fewer the bin has no line.
+    out : (pairs, 36864, 3) float32, optional
+        Where the lines go; it must be 0.
 
     Returns
     -------
@@ -450,13 +454,17 @@ def regressions(
     _check_counts(analogues, fewest)
     if not 0 <= largest_half_width < _NT:
         raise ValueError(f"largest_half_width is {largest_half_width}; wanted 0 to {_NT - 1} bins of temperature")
-    table: NDArray[np.float32] = _regressions(sums, _slope_code(slope), analogues, largest_half_width, fewest)
+    table = np.zeros((len(sums), _ALL_BINS, 3), np.float32) if out is None else out
+    if table.shape != (len(sums), _ALL_BINS, 3) or table.dtype != np.float32:
+        raise ValueError(f"out is {table.dtype} of shape {table.shape}; wanted float32 {(len(sums), _ALL_BINS, 3)}")
+    _regressions(sums, _slope_code(slope), analogues, largest_half_width, fewest, table)
     return table
 
 
-@njit(nogil=True, error_model="numpy")
-def _regressions(sums: NDArray[np.int64], slope: int, analogues: int, largest: int, fewest: int) -> NDArray[np.float32]:
-    table = np.zeros((sums.shape[0], _ALL_BINS, 3), np.float32)
+@compiled(error_model="numpy")
+def _regressions(
+    sums: NDArray[np.int64], slope: int, analogues: int, largest: int, fewest: int, table: NDArray[np.float32]
+) -> None:
     area = np.zeros((_NT + 1, _NE + 1, _NV + 1, 6), np.int64)
     counts = np.zeros((_NT + 1, _NE + 1, _NV + 1), np.int64)
     inner, outer = np.empty(6), np.empty(6)
@@ -494,10 +502,9 @@ def _regressions(sums: NDArray[np.int64], slope: int, analogues: int, largest: i
                     table[p, k, 0] = _F(x_mean - beta * r_mean)
                     table[p, k, 1] = _F(beta)
                     table[p, k, 2] = _F(1.0 / max(variance * _SCALE**2, SMALLEST_SIGMA**2))
-    return table
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _summed_area(sums: NDArray[np.int64], area: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
     row = np.zeros(6, np.int64)
     for a in range(_NT):
@@ -516,7 +523,7 @@ def _summed_area(sums: NDArray[np.int64], area: NDArray[np.int64], counts: NDArr
                 counts[a + 1, b + 1, c + 1] = area[a + 1, b + 1, c + 1, 0]
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy")
+@compiled(forceinline=True, error_model="numpy")
 def _box(a: int, b: int, c: int, s: int) -> tuple[int, int, int, int, int, int]:
     elevation, ndvi = _NE * s // _NT, _NV * s // _NT
     return (
@@ -529,7 +536,7 @@ def _box(a: int, b: int, c: int, s: int) -> tuple[int, int, int, int, int, int]:
     )
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _count_in_box(counts: NDArray[np.int64], a: int, b: int, c: int, s: int) -> int:
     a0, a1, b0, b1, c0, c1 = _box(a, b, c, s)
     more = counts[a1, b1, c1] - counts[a1, b1, c0] - counts[a1, b0, c1] + counts[a1, b0, c0]
@@ -538,7 +545,7 @@ def _count_in_box(counts: NDArray[np.int64], a: int, b: int, c: int, s: int) -> 
     return count
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _sums_in_box(area: NDArray[np.int64], a: int, b: int, c: int, s: int, out: NDArray[np.float64]) -> None:
     a0, a1, b0, b1, c0, c1 = _box(a, b, c, s)
     for j in range(6):
@@ -547,7 +554,7 @@ def _sums_in_box(area: NDArray[np.int64], a: int, b: int, c: int, s: int, out: N
         out[j] = np.float64(more - less)
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def line_of_analogues(n: float, x: float, r: float, xx: float, rr: float, xr: float, slope: int) -> tuple[float, float]:
     r"""Return slope and variance of the estimate from the sums over some analogues.
 
@@ -679,7 +686,7 @@ def fuse(
     return estimate, sigma
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _fuse(
     stored: NDArray[np.uint16],
     place: NDArray[np.int16],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 COLDEST, WARMEST = -25.0, 2.0
 """Range of the difference that shade is believed to make [K]."""
@@ -172,7 +173,7 @@ def shading(model: ShadingModel, features: NDArray[np.floating]) -> NDArray[np.f
     return difference
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _shading(features: NDArray[np.float32], table: NDArray[np.float32], mean: np.float32) -> NDArray[np.float32]:
     n, width = features.shape
     difference = np.empty(n, np.float32)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 
-@njit(nogil=True)
+
+@compiled
 def _move(points: Any, centres: Any, near: Any, gap: Any, labels: Any) -> Any:
     n, p = points.shape
     moved = np.empty(n, dtype=np.int32)
@@ -87,7 +88,7 @@ def move_to_nearer(
     return labels, squares
 
 
-@njit(nogil=True)
+@compiled
 def _means(points: Any, labels: Any, centres: Any) -> Any:
     n, p = points.shape
     sums = np.zeros(centres.shape)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 RIVALS = 8
 """Members that are compared when one of the worst is looked for."""
@@ -84,7 +85,7 @@ def objective(
     return float(crowding), float(departure.sum() - np.trace(departure))
 
 
-@njit(nogil=True)
+@compiled
 def _departure(sums: Any, products: Any, correlation: Any, n: int) -> float:
     p = sums.size
     total = 0.0
@@ -96,7 +97,7 @@ def _departure(sums: Any, products: Any, correlation: Any, n: int) -> float:
     return total
 
 
-@njit(nogil=True)
+@compiled
 def _anneal(
     intervals: Any,
     values: Any,

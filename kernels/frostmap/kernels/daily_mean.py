@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 OVERPASSES = ("terra_day", "aqua_day", "terra_night", "aqua_night")
 """Order of the overpasses along an array's second axis."""
@@ -50,7 +51,7 @@ _C0, _C1, _C2, _C3, _C4 = _F(0.99999995), _F(-4.9347928), _F(4.05841079), _F(-1.
 _MATH = {"contract", "arcp", "nsz", "reassoc"}
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def cosine_and_sine(turn: np.float32) -> tuple[np.float32, np.float32]:
     """Return cosine and sine of a whole day's turn, ``turn`` = hours / 24 - 1/2, between -1/2 and 1/2."""
     # Polynomials for half the angle, then the angle doubled; midnight is half a turn away, hence the signs.
@@ -61,7 +62,7 @@ def cosine_and_sine(turn: np.float32) -> tuple[np.float32, np.float32]:
     return -twice * sine - _ONE, twice * cosine
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def mean_of_day(
     T0: np.float32,
     T1: np.float32,
@@ -230,7 +231,7 @@ def _check(temperature: NDArray[Any], hours: NDArray[Any]) -> tuple[int, int, tu
     return days, height * width, (days, height, width)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_MATH)
+@compiled(error_model="numpy", fastmath=_MATH)
 def _fit(
     temperature: NDArray[np.float32], hours: NDArray[np.float32], mean: NDArray[np.float32], method: NDArray[np.uint8]
 ) -> None:
@@ -261,7 +262,7 @@ def _fit(
                 method[t, i] = (PAIR_MEAN if wild else n) if found else NOT_FITTED
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _turn(hours: np.float32) -> np.float32:
     turns = hours / _DAY
     whole: np.float32 = np.floor(turns)

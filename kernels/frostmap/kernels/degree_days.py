@@ -1,9 +1,9 @@
 """Freezing and thawing degree-day sums."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.daily_mean import OVERPASSES
 from frostmap.kernels.overpass_sums import INTERVALS, Scales, overpass_sums, usual
 from frostmap.kernels.quality import quality_limits, stored_range
@@ -51,7 +51,7 @@ def degree_day_sums(
     return freezing.reshape(height, width), thawing.reshape(height, width), valid.reshape(height, width)
 
 
-@njit(nogil=True)
+@compiled
 def _degree_day_sums(
     daily_mean: NDArray[np.float32],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int16]]:
@@ -99,7 +99,7 @@ def thawing_by_interval(daily_mean: NDArray[np.float32], interval: NDArray[np.in
     return sums.reshape(INTERVALS, height, width)
 
 
-@njit(nogil=True)
+@compiled
 def _thawing_by_interval(daily_mean: NDArray[np.float32], interval: NDArray[np.int64]) -> NDArray[np.float32]:
     days, pixels = daily_mean.shape
     thawing = np.zeros((INTERVALS, pixels))

@@ -3,9 +3,9 @@
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.daily_mean import (
     LARGEST_AMPLITUDE,
     LARGEST_OVERSHOOT,
@@ -278,7 +278,7 @@ def _shape_fits(
     return mean, method
 
 
-@njit(nogil=True)
+@compiled
 def _shape_mean(
     temperature: NDArray[np.float32], hours: NDArray[np.float32], shapes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -323,7 +323,7 @@ def _shape_mean(
     return mean, method
 
 
-@njit(nogil=True)
+@compiled
 def _pair_mean(temperature: NDArray[np.float32], hours: NDArray[np.float32], t: int, y: int, x: int) -> float:
     """Return the mean of the complete 12-hour pairs: Terra day and night, Aqua day and night."""
     total, pairs = 0.0, 0
@@ -361,7 +361,7 @@ def mean4(temperature: NDArray[np.float32], hours: NDArray[np.float32]) -> NDArr
     return mean
 
 
-@njit(nogil=True)
+@compiled
 def _mean4(temperature: NDArray[np.float32], hours: NDArray[np.float32]) -> NDArray[np.float32]:
     days, _, height, width = temperature.shape
     mean = np.empty((days, height, width), np.float32)
@@ -424,7 +424,7 @@ def sin_linear(
     return mean
 
 
-@njit(nogil=True)
+@compiled
 def _sin_linear(
     temperature: NDArray[np.float32],
     hours: NDArray[np.float32],
@@ -458,7 +458,7 @@ def _sin_linear(
     return mean
 
 
-@njit(nogil=True)
+@compiled
 def _sine_and_line(T: NDArray[np.float64], h: NDArray[np.float64], half: float, peak: float) -> float:
     """Return the day's mean, hours counted from noon; NaN where it is not believable."""
     slope = 0.0
@@ -585,7 +585,7 @@ def on_local_dates(
     return moved, times
 
 
-@njit(nogil=True)
+@compiled
 def _on_local_dates(
     lst: NDArray[np.uint16],
     view_time: NDArray[np.uint8],

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.terrain import cell_sizes, horn
 
 Flow: TypeAlias = Literal["fd8", "d8", "dinf"]
@@ -78,7 +78,7 @@ def empty_levels(rows: int, columns: int) -> Levels:
     return np.full((rows + 2, columns + 2), MISSING, dtype=np.int32)
 
 
-@njit(nogil=True)
+@compiled
 def _set_levels(levels: Any, elevation: Any, row: int) -> None:
     rows, columns = elevation.shape
     for i in range(rows):
@@ -105,7 +105,7 @@ def set_levels(levels: Levels, elevation: NDArray[Any], row: int = 0) -> None:
 # ---- depressions -------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@compiled
 def _fill(levels: Any) -> tuple[int, int]:
     columns = levels.shape[1]
     level = levels.reshape(-1)
@@ -223,7 +223,7 @@ def _fill(levels: Any) -> tuple[int, int]:
     return cells, deepest
 
 
-@njit(nogil=True)
+@compiled
 def _twice(array: Any) -> Any:
     return np.concatenate((array, np.empty(array.size, np.int32)))
 
@@ -274,7 +274,7 @@ def _check_frame(levels: Levels) -> None:
 # ---- flow --------------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@compiled
 def _steepest(level: Any, cell: int, around: Any, per_distance: Any) -> int:
     """Return the neighbour that a cell falls to most steeply, the first of equals, -1 where none is lower."""
     best, most = -1, 0.0
@@ -287,7 +287,7 @@ def _steepest(level: Any, cell: int, around: Any, per_distance: Any) -> int:
     return best
 
 
-@njit(nogil=True)
+@compiled
 def _facet(level: Any, cell: int, around: Any, dx: float, dy: float) -> int:
     """Return 3 times the steepest facet, plus 0 where water runs along its direct side, 1 within it, 2 to its corner.
 
@@ -313,7 +313,7 @@ def _facet(level: Any, cell: int, around: Any, dx: float, dy: float) -> int:
     return best
 
 
-@njit(nogil=True)
+@compiled
 def _gather(levels: Any, dx: Any, dy: Any, flow: int, area: Any, waits: Any, ways: Any) -> None:
     rows, columns = levels.shape
     level = levels.reshape(-1)
@@ -458,12 +458,12 @@ def flow_accumulation(levels: Levels, dx: ArrayLike, dy: ArrayLike, flow: Flow =
 # ---- wetness -----------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@compiled
 def _metres(count: int) -> float:
     return np.nan if count == MISSING else count / METRE
 
 
-@njit(nogil=True)
+@compiled
 def _wetness(levels: Any, area: Any, dx: Any, dy: Any, flow: int, first: int, index: Any) -> None:
     for row in range(index.shape[0]):
         i = first + row + 1

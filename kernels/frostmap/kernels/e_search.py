@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.kernels.agreement import BinaryCounts
 from frostmap.kernels.calibration import ACCELERATION, INERTIA, SAFETY_MARGIN, calibrate_exact, swarm_size
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.survey_objective import SurveyObjective, agreeing_cells, cost_at, cost_of, count
 
 NARROWEST = 1e-9
@@ -54,7 +54,7 @@ class FittedE:
     """The objective at the weight that was asked for."""
 
 
-@njit(nogil=True)
+@compiled
 def _descend(e: Any, weight: float, low: float, high: float, prior: float, survey: Any) -> Any:
     critical, before, start, column_start = survey.critical, survey.before, survey.start, survey.column_start
     row_start, column_cell, column_factor = survey.row_start, survey.column_cell, survey.column_factor
@@ -169,7 +169,7 @@ def descend(
     return found
 
 
-@njit(nogil=True)
+@compiled
 def _swarm(rng: Any, particles: int, n_clusters: int, weight: float, low: float, high: float, survey: Any) -> Any:
     position = np.empty((particles, n_clusters))
     velocity = np.empty((particles, n_clusters))

@@ -16,9 +16,9 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.pixel_bits import CELL, above, add_where
 from frostmap.kernels.pixel_order import order_of_alike, steps_of
 
@@ -361,7 +361,7 @@ def _points(targets: NDArray[np.float64], errors: NDArray[np.float64]) -> tuple[
     return points[order], np.repeat(number, POINTS)[order]
 
 
-@njit(nogil=True)
+@compiled
 def _weight(below: NDArray[np.int32], above: NDArray[np.int32], drawn: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the number of samples that come to each node."""
     weight = np.zeros(len(below))
@@ -371,7 +371,7 @@ def _weight(below: NDArray[np.int32], above: NDArray[np.int32], drawn: NDArray[n
     return weight
 
 
-@njit(nogil=True)
+@compiled
 def _depth(roots: NDArray[np.int32], below: NDArray[np.int32], above: NDArray[np.int32]) -> int:
     """Return the largest number of inner nodes on the way to a leaf."""
     depth = np.zeros(len(below), np.int32)
@@ -387,7 +387,7 @@ def _depth(roots: NDArray[np.int32], below: NDArray[np.int32], above: NDArray[np
     return deepest
 
 
-@njit(nogil=True)
+@compiled
 def _traverse(
     nodes: NDArray[np.int32],
     roots: NDArray[np.int32],

@@ -12,8 +12,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from frostmap.kernels.compiled import compiled
 
 PERMAFROST = 1
 SEASONALLY_FROZEN = 2
@@ -137,7 +138,7 @@ def critical_e(ddf: ArrayLike, ddt: ArrayLike) -> NDArray[np.float64]:
     return np.where((freezing < 0) | (thawing < 0), np.nan, critical)
 
 
-@njit(nogil=True)
+@compiled
 def _frozen_ground(ddf: Any, ddt: Any, e: Any, non_frozen_below: float) -> Any:
     rows, columns = ddf.shape
     ground = np.full((rows, columns), NO_CLASS, dtype=np.uint8)
@@ -203,7 +204,7 @@ def frozen_ground(
     return ground.reshape(shape)
 
 
-@njit(nogil=True)
+@compiled
 def _permafrost_probability(ddf: Any, ddt: Any, e: Any, e_error: Any, ddf_error: float, ddt_error: float) -> Any:
     rows, columns = ddf.shape
     probability = np.full((rows, columns), np.nan, dtype=np.float32)

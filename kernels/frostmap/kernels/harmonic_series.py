@@ -3,7 +3,6 @@
 from typing import Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.kernels.annual_cycle import (
@@ -12,6 +11,7 @@ from frostmap.kernels.annual_cycle import (
     median_of_first,
     solve_normal_equations,
 )
+from frostmap.kernels.compiled import compiled
 
 _MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
 _SMALLEST_PIVOT = 1e-9  # of the damped normal equations, per observation
@@ -109,7 +109,7 @@ def fit_harmonic_series(
     return coefficients.reshape(functions, *shape), kept.reshape(shape), spread.reshape(shape)
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _fit_harmonic_series(
     temperature: NDArray[np.float32],
     basis: NDArray[np.float64],
@@ -202,7 +202,7 @@ def _fit_harmonic_series(
     return coefficients, kept, spreads
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _add(
     matrix: NDArray[np.float64],
     right: NDArray[np.float64],

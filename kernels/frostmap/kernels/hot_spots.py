@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import erfc, sqrt
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 
-@njit(nogil=True)
+
+@compiled
 def _neighbour_sums(values: NDArray[np.float64], reach: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     rows, columns = values.shape
     sums, counts = np.zeros((rows, columns)), np.zeros((rows, columns))

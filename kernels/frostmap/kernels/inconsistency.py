@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.frost_number import NON_FROZEN, PERMAFROST
 
 NEITHER, BOTH, FIRST_ONLY, SECOND_ONLY = 0, 1, 2, 3
@@ -44,7 +44,7 @@ def kinds_of_agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> N
     return kinds
 
 
-@njit(nogil=True)
+@compiled
 def _kinds_of_agreement(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.uint8]:
     rows, columns = first.shape
     kinds = np.full((rows, columns), NOT_COMPARED, np.uint8)

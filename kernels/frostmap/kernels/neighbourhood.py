@@ -1,8 +1,9 @@
 """What the clear pixels around a cloudy one say about its day."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 OBSERVED = 0
 """The temperature was observed."""
@@ -55,7 +56,7 @@ def neighbourhood_mean(anomaly: NDArray[np.float32], radius: int) -> NDArray[np.
     return mean
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _neighbourhood_mean(anomaly: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
     days, height, width = anomaly.shape
     mean = np.empty((days, height, width), np.float32)
@@ -87,7 +88,7 @@ def _neighbourhood_mean(anomaly: NDArray[np.float32], radius: int) -> NDArray[np
     return mean
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_row(
     row: NDArray[np.float32], sign: int, column_sum: NDArray[np.int64], column_count: NDArray[np.int64]
 ) -> None:
@@ -148,7 +149,7 @@ def fill_missing(
     return filled, flag
 
 
-@njit(nogil=True)
+@compiled
 def _fill_missing(
     temperature: NDArray[np.float32],
     expected: NDArray[np.float32],

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 
-@njit(nogil=True)
+
+@compiled
 def _drawn_areas(z: Any, sigma: Any, area: Any, block: Any, errors: Any) -> Any:
     draws, pixels = errors.shape[0], z.size
     sums = np.zeros(draws)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 BLOCK = 4096
 """Pixels that go through the networks together."""
@@ -84,7 +85,7 @@ class Network:
         return found
 
 
-@njit(nogil=True)
+@compiled
 def _gelu(x: Any) -> None:
     """Replace (pixels, hidden) by its GELU."""
     for i in range(x.shape[0]):

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.quality import LARGEST_VIEW_ANGLE, LATEST_VIEW_TIME
 from frostmap.kernels.view_geometry import REPEAT_CYCLE
 
@@ -92,7 +92,7 @@ def fill_geometry_by_repeat(
     return time, angle
 
 
-@njit(nogil=True)
+@compiled
 def _fill_geometry_by_repeat(
     view_time: NDArray[np.uint8], view_angle: NDArray[np.uint8], before: int, after: int, cycle: int, reach: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -134,17 +134,17 @@ def _fill_geometry_by_repeat(
     return times, angles
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def _lower(a: np.uint16, b: np.uint16) -> np.uint16:
     return a if a < b else b
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def _higher(a: np.uint16, b: np.uint16) -> np.uint16:
     return b if a < b else a
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def _lower_middle(
     a: np.uint16,
     b: np.uint16,
@@ -209,7 +209,7 @@ def typical_view_time(view_time: NDArray[np.uint8], nominal: int) -> NDArray[np.
     return np.asarray(mean, np.uint8).reshape(height, width)
 
 
-@njit(nogil=True)
+@compiled
 def _typical_view_time(view_time: NDArray[np.uint8], nominal: np.uint8) -> NDArray[np.uint8]:
     days, pixels = view_time.shape
     total, count = np.zeros(pixels, np.int32), np.zeros(pixels, np.int32)

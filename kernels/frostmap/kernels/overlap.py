@@ -3,8 +3,9 @@
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 _UPRIGHT = 1e-9  # a piece that moves less than this across a row, in cells, stands upright
 
@@ -50,7 +51,7 @@ def polygon_coverage(
     return covered
 
 
-@njit(nogil=True)
+@compiled
 def _polygon_coverage(
     x: NDArray[np.float64], y: NDArray[np.float64], ends: NDArray[np.int64], height: int, width: int
 ) -> NDArray[np.float64]:
@@ -70,7 +71,7 @@ def _polygon_coverage(
     return covered
 
 
-@njit(nogil=True)
+@compiled
 def add_edge(change: NDArray[np.float64], x0: float, y0: float, x1: float, y1: float, height: int, width: int) -> None:
     """Add what an edge covers to its right: to `change`, whose sums along a row are shares of cells.
 
@@ -101,7 +102,7 @@ def add_edge(change: NDArray[np.float64], x0: float, y0: float, x1: float, y1: f
         above = below
 
 
-@njit(nogil=True)
+@compiled
 def _add_within_row(change: NDArray[np.float64], row: int, x0: float, x1: float, depth: float, width: int) -> None:
     """Add a piece of an edge that stays in a row: `depth` is how much of the row it passes, with its sign."""
     left, right = min(x0, x1), max(x0, x1)

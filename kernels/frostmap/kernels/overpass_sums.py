@@ -7,9 +7,9 @@ over a tile of pixels, in scratch arrays of their own, overlap where one long lo
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.daily_mean import LARGEST_AMPLITUDE, LARGEST_OVERSHOOT, cosine_and_sine, mean_of_day
 from frostmap.kernels.quality import LATEST_VIEW_TIME, celsius, passes
 
@@ -101,7 +101,7 @@ def usual(lst_scale: float, time_scale: float) -> Usual:
     )
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_MATH)
+@compiled(error_model="numpy", fastmath=_MATH)
 def overpass_sums(
     lst: NDArray[np.uint16],
     qc: NDArray[np.uint8] | None,
@@ -171,7 +171,7 @@ def overpass_sums(
     return freezing, thawing, by_interval, valid_days
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _all_there(
     lst: NDArray[np.uint16],
     qc: NDArray[np.uint8] | None,
@@ -213,7 +213,7 @@ def _all_there(
     return bool(strange == _NO)
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _copy(
     lst: NDArray[np.uint16],
     view_time: NDArray[np.uint8],
@@ -233,7 +233,7 @@ def _copy(
         whole[i] = _YES
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _screen(
     lst: NDArray[np.uint16],
     qc: NDArray[np.uint8] | None,
@@ -274,7 +274,7 @@ def _screen(
     return int(complete)
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _means_of_pairs(
     stored: NDArray[np.uint16],
     times: NDArray[np.uint8],
@@ -335,7 +335,7 @@ def _means_of_pairs(
     return int(settled)
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def _means_by_cases(
     stored: NDArray[np.uint16], times: NDArray[np.uint8], scales: Scales, means: NDArray[np.float32]
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 
-@njit(nogil=True)
+
+@compiled
 def _add(values: Any, rows: Any, columns: Any, times: int, sums: Any, known: Any, cells: Any) -> None:
     layers, height, width = values.shape
     for i in range(height * times):

@@ -8,9 +8,9 @@ most steps apart, down to cells of 64 (a k-d tree, Bentley 1975, doi:10.1145/361
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.pixel_bits import CELL
 
 STEPS = 255
@@ -51,7 +51,7 @@ def steps_of(
     return steps
 
 
-@njit(nogil=True)
+@compiled
 def _places(values: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return (pixels, features): how many steps lie below each value."""
     features, pixels = values.shape
@@ -67,7 +67,7 @@ def _places(values: NDArray[np.float32], steps: NDArray[np.float32]) -> NDArray[
     return places
 
 
-@njit(nogil=True)
+@compiled
 def _halved(places: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Return the order in which halves follow each other, and halves of halves, each of whole cells."""
     pixels, features = places.shape

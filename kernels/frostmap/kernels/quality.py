@@ -3,8 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 GOOD = 0
 """Mandatory quality: produced, good."""
@@ -176,7 +177,7 @@ def quality_limits(max_lst_error_class: int, max_emissivity_error_class: int) ->
     return np.uint8(64 * max_lst_error_class + 63), np.uint8(16 * max_emissivity_error_class)
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def passes(qc: np.uint8, lst_limit: np.uint8, emissivity_limit: np.uint8) -> np.bool_:
     """Tell whether one QC value is produced and within both limits of `quality_limits`."""
     # Casts back to uint8: Numba widens bit operations to 64 bits, which costs seven lanes of eight.
@@ -185,7 +186,7 @@ def passes(qc: np.uint8, lst_limit: np.uint8, emissivity_limit: np.uint8) -> np.
     return kept
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy", fastmath=_MATH)
+@compiled(forceinline=True, error_model="numpy", fastmath=_MATH)
 def celsius(stored: np.uint16, scale: np.float32) -> np.float32:
     """Return one stored temperature in °C; `scale` is K per stored unit."""
     return _F(stored) * scale - _F(273.15)
@@ -241,7 +242,7 @@ def land_surface_temperature(
     return decoded.reshape(lst.shape)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_MATH)
+@compiled(error_model="numpy", fastmath=_MATH)
 def _land_surface_temperature(
     lst: NDArray[np.uint16],
     qc: NDArray[np.uint8],
@@ -305,7 +306,7 @@ def observation_state(
     return state.reshape(lst.shape)
 
 
-@njit(nogil=True)
+@compiled
 def _observation_state(
     lst: NDArray[np.uint16],
     qc: NDArray[np.uint8],
@@ -409,7 +410,7 @@ def residual_clouds(
     return rejected.reshape(days - before - after, height, width)
 
 
-@njit(nogil=True)
+@compiled
 def _residual_clouds(
     lst: NDArray[np.uint16],
     night: bool,
@@ -467,7 +468,7 @@ def _residual_clouds(
     return rejected
 
 
-@njit(nogil=True)
+@compiled
 def _median_and_deviation(ordered: NDArray[np.int64], n: int) -> tuple[int, int]:
     """Return twice the median of n ordered values, and four times their median absolute deviation."""
     median = ordered[(n - 1) // 2] + ordered[n // 2]

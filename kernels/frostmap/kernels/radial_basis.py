@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 
 def radial_basis(
@@ -63,7 +64,7 @@ def radial_basis(
     return found
 
 
-@njit(nogil=True)
+@compiled
 def _radial_basis(
     values: NDArray[np.float64],
     centres: NDArray[np.float64],

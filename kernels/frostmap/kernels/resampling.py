@@ -7,9 +7,9 @@ or upside down against the source's cells, as pixels of the sinusoidal grid are 
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.overlap import add_edge
 
 OUTSIDE = 1
@@ -134,7 +134,7 @@ def _check(
         raise ValueError(f"corners of shapes {columns.shape} and {rows.shape}; wanted (y + 1, x + 1)")
 
 
-@njit(nogil=True)
+@compiled
 def _first_and_last(
     corners: NDArray[np.float64], y: int, x: int
 ) -> tuple[float, float]:  # of the four corners of a pixel, in one direction
@@ -144,7 +144,7 @@ def _first_and_last(
     return np.floor(min(min(a, b), min(c, d))), np.ceil(max(max(a, b), max(c, d)))
 
 
-@njit(nogil=True)
+@compiled
 def _largest(columns: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[int, int]:
     """Return the most rows and columns of cells that a pixel touches."""
     tall, wide = 1.0, 1.0
@@ -159,7 +159,7 @@ def _largest(columns: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[i
     return int(tall), int(wide)
 
 
-@njit(nogil=True)
+@compiled
 def _shares(
     change: NDArray[np.float64], columns: NDArray[np.float64], rows: NDArray[np.float64], y: int, x: int
 ) -> tuple[int, int, int, int]:
@@ -195,7 +195,7 @@ def _shares(
     return int(top), int(left), height, width
 
 
-@njit(nogil=True)
+@compiled
 def _heaviest(weights: NDArray[np.float64]) -> int:
     best = OUTSIDE
     for reason in range(len(weights)):
@@ -204,7 +204,7 @@ def _heaviest(weights: NDArray[np.float64]) -> int:
     return best
 
 
-@njit(nogil=True)
+@compiled
 def _area_means(
     values: NDArray[np.float32],
     reasons: NDArray[np.uint8],
@@ -247,7 +247,7 @@ def _area_means(
     return means, coverage, why
 
 
-@njit(nogil=True)
+@compiled
 def _area_modes(
     classes: NDArray[np.float32],
     reasons: NDArray[np.uint8],
@@ -305,7 +305,7 @@ def _area_modes(
     return modes, coverage, why
 
 
-@njit(nogil=True)
+@compiled
 def _interpolated(
     values: NDArray[np.float32],
     reasons: NDArray[np.uint8],

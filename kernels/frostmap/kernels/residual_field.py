@@ -8,11 +8,13 @@ of the residuals' variance it leaves unexplained.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import cos, pi, sin
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 SHORT_RANGES = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6)
 """Ranges of the smooth, short component that are tried [cells]."""
@@ -101,7 +103,7 @@ def _check_window(cells: tuple[int, ...], top: int, left: int, height: int, widt
         )
 
 
-@njit(nogil=True)
+@compiled
 def _add_residuals(
     sums: NDArray[np.int64],
     counts: NDArray[np.int64],
@@ -193,14 +195,15 @@ def residual_covariance(sums: NDArray[np.int64], counts: NDArray[np.int64]) -> R
     """
     mean, observed = _cell_means(sums, counts)
     square = float(np.mean(mean[observed] ** 2)) if observed.any() else 0.0
-    lags = _lags(max(2, max(mean.shape) // 2))
-    gamma, pairs, sampling = _variogram(np.where(observed, mean, np.nan), counts, lags)
+    longest = min(max(2, max(mean.shape) // 2), _DISTANCES[-1])
+    gamma, pairs, sampling = _variogram(np.where(observed, mean, np.nan), counts, _lags(longest))
     known = (pairs >= FEWEST_PAIRS) & (gamma > 0.0)
     if known.sum() < FEWEST_LAGS:
         return ResidualCovariance(0.0, 0.0, SHORT_RANGES[0], square, 16.0, 0.25 * square, 0.0, 1.0, 0.0)
-    lags, gamma, pairs, sampling = lags[known], gamma[known], pairs[known], sampling[known]
+    shapes, rises = _tried(longest)
+    gamma, pairs, sampling = gamma[known], pairs[known], sampling[known]
     weight = np.minimum(pairs, np.median(pairs)) / np.maximum(gamma, 1e-6 * gamma.max()) ** 2
-    fitted = _fit_covariance(lags, gamma, weight / weight.sum(), sampling)
+    fitted = _fit_covariance(shapes, rises[:, :, known], gamma, weight / weight.sum(), sampling)
     return ResidualCovariance(MEAN_VARIANCE * square, *fitted)
 
 
@@ -229,7 +232,7 @@ def _lags(longest: int) -> NDArray[np.int64]:
     return np.array(list(lags), np.int64)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=_MATH)
+@compiled(error_model="numpy", fastmath=_MATH)
 def _variogram(
     mean: NDArray[np.float64], counts: NDArray[np.int64], lags: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
@@ -272,60 +275,73 @@ def _short(distance: NDArray[np.float64], short_range: float) -> NDArray[np.floa
     return (1.0 + h) * np.exp(-h)
 
 
+@lru_cache(maxsize=8)
+def _tried(longest: int) -> tuple[list[tuple[float, float]], NDArray[np.float64]]:
+    """Return all stretches and directions, and for each how far components of sill 1 rise, (ranges, lags)."""
+    dy, dx = _lags(longest).T.astype(np.float64)
+    shapes = [
+        (stretch, pi * k / DIRECTIONS) for stretch in STRETCHES for k in range(DIRECTIONS if stretch > 1.0 else 1)
+    ]
+    distances = np.array([_stretched(dy, dx, *shape) for shape in shapes])
+    rises = [1.0 - _short(distances, r) for r in SHORT_RANGES] + [1.0 - np.exp(-distances / r) for r in LONG_RANGES]
+    return shapes, np.stack(rises, axis=1)
+
+
 def _fit_covariance(
-    lags: NDArray[np.int64], gamma: NDArray[np.float64], weight: NDArray[np.float64], sampling: NDArray[np.float64]
+    shapes: list[tuple[float, float]],
+    rises: NDArray[np.float64],
+    gamma: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    sampling: NDArray[np.float64],
 ) -> tuple[float, ...]:
     """Return the fields of `ResidualCovariance` but the first: the best of all that are tried."""
-    dy, dx = lags.T.astype(np.float64)
     shorts, longs = len(SHORT_RANGES), len(LONG_RANGES)
     # Columns of the least squares: all short components, all long ones, nugget, sampling; four enter at a time.
     pairs = [(i, j) for i, r in enumerate(SHORT_RANGES) for j, far in enumerate(LONG_RANGES) if far >= 2.0 * r]
     chosen = np.array([(i, shorts + j, shorts + longs, shorts + longs + 1) for i, j in pairs])
-    best: tuple[float, ...] = ()
-    least = np.inf
-    for stretch in STRETCHES:
-        for k in range(DIRECTIONS if stretch > 1.0 else 1):
-            direction = pi * k / DIRECTIONS
-            distance = _stretched(dy, dx, stretch, direction)
-            rises = [1.0 - _short(distance, r) for r in SHORT_RANGES]
-            rises += [1.0 - np.exp(-distance / r) for r in LONG_RANGES]
-            columns = np.array([*rises, np.ones(gamma.size), sampling])
-            gram, right = (columns * weight) @ columns.T, (columns * weight) @ gamma
-            variances = _least_squares_not_negative(gram, right, chosen)
-            misfit = np.einsum("ma,mb,mab->m", variances, variances, gram[chosen[:, :, None], chosen[:, None, :]])
-            misfit -= 2.0 * (variances * right[chosen]).sum(axis=1)
-            m = int(misfit.argmin())
-            if misfit[m] < least:
-                least = float(misfit[m])
-                short_sill, long_sill, nugget, few = variances[m].tolist()
-                i, j = pairs[m]
-                best = (short_sill, SHORT_RANGES[i], long_sill, LONG_RANGES[j], nugget, few, stretch, direction)
-    return best
+    own = np.broadcast_to(np.stack([np.ones(gamma.size), sampling]), (len(shapes), 2, gamma.size))
+    columns = np.concatenate([rises, own], axis=1)
+    gram, right = (columns * weight) @ columns.transpose(0, 2, 1), (columns * weight) @ gamma
+    variances, misfit = _least_squares_not_negative(gram, right, chosen)
+    shape, pair = np.unravel_index(misfit.argmin(), misfit.shape)
+    (i, j), (short_sill, long_sill, nugget, few) = pairs[pair], variances[shape, pair].tolist()
+    return short_sill, SHORT_RANGES[i], long_sill, LONG_RANGES[j], nugget, few, *shapes[shape]
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _least_squares_not_negative(
     gram: NDArray[np.float64], right: NDArray[np.float64], chosen: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return the best solutions without a negative value of normal equations, for each choice of unknowns."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the best solutions without a negative value of normal equations, and their misfits less a constant.
+
+    Of each of several equations (the first axis) and each choice of unknowns (the second).
+    """
     choices, unknowns = chosen.shape
-    solutions = np.zeros((choices, unknowns))
-    for m in range(choices):
-        for _ in range(_SWEEPS):
-            change, size = 0.0, 0.0
+    solutions = np.zeros((gram.shape[0], choices, unknowns))
+    misfits = np.zeros((gram.shape[0], choices))
+    for n in range(gram.shape[0]):
+        for m in range(choices):
+            solution = solutions[n, m]
+            for _ in range(_SWEEPS):
+                change, size = 0.0, 0.0
+                for a in range(unknowns):
+                    row = chosen[m, a]
+                    rest = right[n, row]
+                    for b in range(unknowns):
+                        if b != a:
+                            rest -= gram[n, row, chosen[m, b]] * solution[b]
+                    value = max(0.0, rest / gram[n, row, row]) if gram[n, row, row] > 0.0 else 0.0
+                    change += abs(value - solution[a])
+                    size += value
+                    solution[a] = value
+                if change <= _SETTLED * size:
+                    break
             for a in range(unknowns):
-                row = chosen[m, a]
-                rest = right[row]
+                explained = 0.0
                 for b in range(unknowns):
-                    if b != a:
-                        rest -= gram[row, chosen[m, b]] * solutions[m, b]
-                value = max(0.0, rest / gram[row, row]) if gram[row, row] > 0.0 else 0.0
-                change += abs(value - solutions[m, a])
-                size += value
-                solutions[m, a] = value
-            if change <= _SETTLED * size:
-                break
-    return solutions
+                    explained += gram[n, chosen[m, a], chosen[m, b]] * solution[b]
+                misfits[n, m] += solution[a] * (explained - 2.0 * right[n, chosen[m, a]])
+    return solutions, misfits
 
 
 def residual_field(
@@ -391,30 +407,32 @@ def residual_field(
         return np.zeros(mean.shape, np.float32), np.ones(mean.shape, np.float32)
     model = residual_covariance(sums, counts) if covariance is None else covariance
     reach = min(reach, max(mean.shape))
-    far = np.arange(-2.0 * reach - _BLOCK, 2 * reach + _BLOCK + 1)
-    distance = _stretched(far[:, None], far, model.stretch, model.direction)
+    distance, nearest = _around(reach, model.stretch, model.direction)
     table = model.mean_variance + model.long_sill * np.exp(-distance / model.long_range)
     table += model.short_sill * _short(distance, model.short_range)
     noise = model.nugget + model.sampling / np.maximum(counts, 1)
     noise = np.maximum(noise, _LEAST_NOISE * (model.short_sill + model.long_sill + square / pixels))
-    field, variance = _krige(
-        mean, noise, observed, _by_distance(reach, model.stretch, model.direction), table, neighbours
-    )
+    field, variance = _krige(mean, noise, observed, nearest, table, neighbours)
     cell_means = sums[observed] / counts[observed]
     within = max(0.0, (square - float((sums[observed] * cell_means).sum()) / _PER_KELVIN**2) / pixels)
     remaining = (variance + model.nugget + within) * (pixels / square)
     return field.astype(np.float32), np.clip(remaining, 0.0, 1.0).astype(np.float32)
 
 
-def _by_distance(reach: int, stretch: float, direction: float) -> NDArray[np.int64]:
-    """Return all steps (rows, columns) from the first cell of a square to cells within reach, nearest first."""
+@lru_cache(maxsize=32)
+def _around(reach: int, stretch: float, direction: float) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the distances of two neighbours by their steps, the middle being 0; and steps to cells, nearest first.
+
+    These steps (rows, columns) lead from the first cell of a square to cells within reach of the square.
+    """
+    far = np.arange(-2.0 * reach - _BLOCK, 2 * reach + _BLOCK + 1)
     steps = np.mgrid[-reach : reach + _BLOCK, -reach : reach + _BLOCK].reshape(2, -1)
     y, x = steps - 0.5 * (_BLOCK - 1)
     order = np.argsort(_stretched(y, x, stretch, direction), kind="stable")
-    return np.ascontiguousarray(steps.T[order], np.int64)
+    return _stretched(far[:, None], far, stretch, direction), np.ascontiguousarray(steps.T[order], np.int64)
 
 
-@njit(nogil=True, fastmath=_MATH)
+@compiled(fastmath=_MATH)
 def _krige(
     mean: NDArray[np.float64],
     noise: NDArray[np.float64],
@@ -516,7 +534,7 @@ def interpolate_field(
     return pixels
 
 
-@njit(nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _interpolate_field(
     field: NDArray[np.float32], top: int, left: int, height: int, width: int, cell: int
 ) -> NDArray[np.float32]:
@@ -536,7 +554,7 @@ def _interpolate_field(
     return pixels
 
 
-@njit(nogil=True)
+@compiled
 def _between(pixel: int, cell: int, cells: int) -> tuple[int, int, np.float32]:
     """Return the cells whose centres are before and behind a pixel's centre, and how far it is between them."""
     half_pixels = 2 * pixel + 1 - cell  # from the first cell's centre

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.quality import (
     CLOUDY,
     DOUBTFUL,
@@ -129,7 +129,7 @@ def amid_clouds(
     return result
 
 
-@njit(nogil=True)
+@compiled
 def _amid_clouds(state: NDArray[np.uint8], reach: int, least_seen: float, classes: NDArray[np.uint8]) -> None:
     days, height, width = state.shape
     # whole numbers: seen pixels count 1, clouds 65536, so that one sum holds both
@@ -161,7 +161,7 @@ def _amid_clouds(state: NDArray[np.uint8], reach: int, least_seen: float, classe
                         classes[t, y, x] = SHADOW_AMID_CLOUDS
 
 
-@njit(nogil=True)
+@compiled
 def _seen_or_cloud(state: np.uint8) -> int:
     kind = state & 15
     if state == 255 or kind == UNSEEN:
@@ -308,7 +308,7 @@ def sky_classes(
     return classes, dropped
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _sky_classes(
     classes: NDArray[np.uint8],
     view_time: NDArray[np.uint8],
@@ -385,7 +385,7 @@ def _sky_classes(
     return classes, dropped
 
 
-@njit(nogil=True)
+@compiled
 def _sun_of_day(day_of_year: float) -> NDArray[np.float64]:
     """Return parabolas through a UTC day: sine and cosine of the declination, and the equation of time [rad]."""
     at = np.empty((3, 3))
@@ -400,7 +400,7 @@ def _sun_of_day(day_of_year: float) -> NDArray[np.float64]:
     return parabolas
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def _sun(
     sun_of_day: NDArray[np.float64],
     hours: float,
@@ -428,7 +428,7 @@ def _sun(
     )
 
 
-@njit(nogil=True)
+@compiled
 def _filter(classes: NDArray[np.uint8]) -> None:
     """Turn B into C where B is no majority of B and C in the 5 x 5 pixels around it; `classes` (y, x) is changed."""
     height, width = classes.shape

@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.kernels.agreement import BinaryCounts
+from frostmap.kernels.compiled import compiled
 
 SUM_OF_WEIGHTS = 10.0
 """Weight of kappa and of boundary agreement together."""
 
 
-@njit(nogil=True)
+@compiled
 def _counts(surveyed: Any, cluster: Any, ratio: Any, y: int, x: int) -> Any:
     return (surveyed[y, x] == 1 or surveyed[y, x] == 2) and cluster[y, x] >= 0 and not np.isnan(ratio[y, x])
 
 
-@njit(nogil=True)
+@compiled
 def boundary_terms(ratio: Any, surveyed: Any, cluster: Any, n_clusters: int, radius: int) -> Any:
     """Return, in rows of (start, cluster, factor), the sum over clusters whose sign says whether a cell agrees.
 
@@ -77,7 +77,7 @@ def boundary_terms(ratio: Any, surveyed: Any, cluster: Any, n_clusters: int, rad
     return start[: boundary + 1].copy(), names[:filled].copy(), factors[:filled].copy()
 
 
-@njit(nogil=True)
+@compiled
 def kappa_of(tp: int, fp: int, positive: int, negative: int) -> float:
     """Return Cohen's kappa from the true and false positives and the survey's two sums."""
     n = float(positive + negative)
@@ -113,7 +113,7 @@ class Survey(NamedTuple):
     """(terms,) its factor."""
 
 
-@njit(nogil=True)
+@compiled
 def cost_of(tp: int, fp: int, agreeing: int, survey: Any, weight: float) -> float:
     """Return the objective w (1 - kappa) + (10 - w) (1 - beta); its second part is 0 where there is no boundary."""
     boundary = survey.row_start.size - 1
@@ -123,7 +123,7 @@ def cost_of(tp: int, fp: int, agreeing: int, survey: Any, weight: float) -> floa
     return cost
 
 
-@njit(nogil=True)
+@compiled
 def count(e: Any, survey: Any) -> Any:
     """Return true and false positives: pixels whose critical E is above that of their cluster."""
     tp, fp = 0, 0
@@ -136,7 +136,7 @@ def count(e: Any, survey: Any) -> Any:
     return tp, fp
 
 
-@njit(nogil=True)
+@compiled
 def agreeing_cells(e: Any, survey: Any) -> int:
     """Return how many boundary cells lean to the right side."""
     agreeing = 0
@@ -149,7 +149,7 @@ def agreeing_cells(e: Any, survey: Any) -> int:
     return agreeing
 
 
-@njit(nogil=True)
+@compiled
 def cost_at(e: Any, survey: Any, weight: float) -> float:
     """Return the objective at the E's of all clusters."""
     tp, fp = count(e, survey)

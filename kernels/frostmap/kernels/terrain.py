@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from frostmap.kernels.compiled import compiled
 
 
 def cell_sizes(
@@ -28,7 +29,7 @@ def cell_sizes(
     return sizes[0], sizes[1]
 
 
-@njit(nogil=True)
+@compiled
 def _difference(before: float, centre: float, after: float, distance: float) -> float:
     """Return the central difference, one-sided where one end is missing, NaN where two values are."""
     if not np.isnan(before) and not np.isnan(after):
@@ -40,7 +41,7 @@ def _difference(before: float, centre: float, after: float, distance: float) -> 
     return np.nan
 
 
-@njit(nogil=True)
+@compiled
 def _weighted(first: float, second: float, third: float) -> float:
     """Return the mean weighted 1, 2, 1 of what is not NaN."""
     total, weight = 0.0, 0.0
@@ -53,7 +54,7 @@ def _weighted(first: float, second: float, third: float) -> float:
     return total / weight if weight > 0.0 else np.nan
 
 
-@njit(nogil=True)
+@compiled
 def horn(
     nw: float, n: float, ne: float, w: float, c: float, e: float, sw: float, s: float, se: float,
     dx_north: float, dx: float, dx_south: float, dy: float,
@@ -75,12 +76,12 @@ def horn(
     return east, north
 
 
-@njit(nogil=True)
+@compiled
 def _at(z: Any, i: int, j: int) -> float:
     return np.float64(z[i, j]) if 0 <= i < z.shape[0] and 0 <= j < z.shape[1] else np.nan
 
 
-@njit(nogil=True)
+@compiled
 def _slope_aspect(z: Any, dx: Any, dy: Any, slope: Any, eastness: Any, northness: Any) -> None:
     rows, columns = z.shape
     for i in range(rows):

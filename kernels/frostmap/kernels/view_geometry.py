@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.quality import LARGEST_VIEW_ANGLE, LATEST_VIEW_TIME
 
 INCLINATION = 98.2
@@ -390,7 +390,7 @@ def fill_by_orbit_repeat(
     return np.asarray(filled, np.uint8)
 
 
-@njit(nogil=True)
+@compiled
 def _fill_by_orbit_repeat(values: NDArray[np.uint8], fill: np.uint8, cycle: int, reach: int) -> NDArray[np.uint8]:
     days, height, width = values.shape
     filled = values.copy()
@@ -484,7 +484,7 @@ def interpolate_along_rows(
     return filled_time, filled_angle, interpolated
 
 
-@njit(nogil=True)
+@compiled
 def _interpolate_along_rows(
     view_time: NDArray[np.uint8],
     view_angle: NDArray[np.uint8],
@@ -536,14 +536,14 @@ def _interpolate_along_rows(
     return filled_time, filled_angle, interpolated
 
 
-@njit(nogil=True)
+@compiled
 def _view_angle(arc: float) -> float:
     beyond = np.arctan2(EARTH_RADIUS * np.sin(arc), EARTH_RADIUS + ALTITUDE - EARTH_RADIUS * np.cos(arc))
     angle: float = np.degrees(arc + beyond)
     return angle
 
 
-@njit(nogil=True)
+@compiled
 def _time_between(before: np.uint8, after: np.uint8, weight: float) -> np.uint8:
     change = float(after) - float(before)
     if abs(change) > 0.5 * LATEST_VIEW_TIME:  # midnight lies between
@@ -597,7 +597,7 @@ def near_seams(view_angle: NDArray[np.uint8], distance: int = 10, seam: int = SW
     return near
 
 
-@njit(nogil=True)
+@compiled
 def mark_near_seams(view_angle: NDArray[np.uint8], distance: int, seam: int, near: NDArray[np.bool_]) -> None:
     """Write one day (y, x) of `near_seams` into `near`."""
     height, width = view_angle.shape
@@ -674,7 +674,7 @@ def shadow_steps(
     return rows.reshape(rising.shape), columns.reshape(rising.shape)
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _shadow_steps(
     height: NDArray[np.float64],
     view_angle: NDArray[np.float64],
@@ -704,7 +704,7 @@ def _shadow_steps(
     return rows, columns
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def utc_hour(hours: float, longitude: float) -> float:
     """Return what `utc_hours` does, of numbers."""
     hour = hours - longitude / 15.0
@@ -712,7 +712,7 @@ def utc_hour(hours: float, longitude: float) -> float:
     return wrapped
 
 
-@njit(nogil=True)
+@compiled
 def declination_and_equation(day: float) -> tuple[float, float]:
     """Return the sun's declination and the equation of time, both [rad], of a day of the year, whole at noon."""
     x = 2.0 * np.pi / 365.0 * (day - 1.0)
@@ -723,7 +723,7 @@ def declination_and_equation(day: float) -> tuple[float, float]:
     return declination, 0.0000075 + 0.001868 * c - 0.032077 * s - 0.014615 * c2 - 0.040849 * s2
 
 
-@njit(nogil=True, forceinline=True)
+@compiled(forceinline=True)
 def sun_vector(
     sin_latitude: float,
     cos_latitude: float,
@@ -738,7 +738,7 @@ def sun_vector(
     return east, north, sin_latitude * sin_declination + cos_latitude * cos_declination * cos_hour_angle
 
 
-@njit(nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def eastern_side(cos_latitude: float, ascending: bool) -> tuple[float, float]:
     """Return the direction from a pixel to a sensor that stands east of it: east, north; NaN where no orbit reaches."""
     sine = np.cos(np.radians(INCLINATION)) / cos_latitude
@@ -750,7 +750,7 @@ def eastern_side(cos_latitude: float, ascending: bool) -> tuple[float, float]:
     return (north / length, -east / length) if ascending else (north / length, east / length)
 
 
-@njit(nogil=True, forceinline=True, error_model="numpy")
+@compiled(forceinline=True, error_model="numpy")
 def shadow_per_metre(
     tangent: float, side: tuple[float, float], sun: tuple[float, float, float], shear: float
 ) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -99,6 +99,10 @@ SMALLEST_SIGMA = 0.3
 never seen, only that beside it."""
 NEIGHBOURS = 48
 """Cells from which a departure is interpolated."""
+HELD = 64 * 2**20
+"""Most that a task holds of its days' observations [bytes]: those of larger regions are read again and again."""
+BYTES_OF_DAY = 5
+"""Of what is read of a pixel and day: temperature (2), state, time of view, and sky class."""
 CELL_KM = 5.0
 """Width of the cells in which departures are summed [km]; at least four pixels, so that their noise averages out."""
 
@@ -116,20 +120,32 @@ class Days:
         first, (last, cube) = self.cubes[0][0], self.cubes[-1]
         return first, last + cube.sizes["time"]
 
-    def read(self, name: str, overpass: int, days: range, rows: slice, cols: slice) -> npt.NDArray[np.generic]:
-        """Return (days, pixels) of one overpass; all days must lie in the span."""
+    def of(self, overpass: int, days: range) -> Days:
+        """Return some days of one overpass, as far as there are such."""
         parts = []
         for first, cube in self.cubes:
             start, stop = max(days.start, first), min(days.stop, first + cube.sizes["time"])
             if start < stop:
-                where = {"time": slice(start - first, stop - first), "overpass": overpass, "y": rows, "x": cols}
-                parts.append(cube[name].isel(where).values)
+                parts.append((start, cube.isel(time=slice(start - first, stop - first), overpass=overpass)))
+        return Days(tuple(parts))
+
+    def loaded(self) -> Days:
+        """Return the same in memory."""
+        return Days(tuple((first, cube.load()) for first, cube in self.cubes))
+
+    def read(self, name: str, days: range, rows: slice, cols: slice) -> npt.NDArray[np.generic]:
+        """Return (days, pixels) of days of one overpass; all of them must lie in the span."""
+        parts = []
+        for first, cube in self.cubes:
+            start, stop = max(days.start, first), min(days.stop, first + cube.sizes["time"])
+            if start < stop:
+                parts.append(cube[name].isel(time=slice(start - first, stop - first), y=rows, x=cols).values)
         return np.concatenate(parts).reshape(len(days), -1)
 
 
 @dataclass(frozen=True)
 class Region:
-    """What gap filling reads of a region."""
+    """What gap filling reads of a region: of all overpasses, or of the one that a task fills."""
 
     year: int
     observations: Days
@@ -153,6 +169,14 @@ class Region:
     corner: tuple[int, int] = (0, 0)
     """Row and column of the first pixel, counted from the origin of the projection: cells keep their places on the
     Earth however the region is cut."""
+
+    def of(self, overpass: int, days: range) -> Region:
+        """Return what serves to fill some days of one overpass; in memory if the region is small enough."""
+        span = range(days.start - WIDER_REACHES[-1], days.stop + WIDER_REACHES[-1])
+        observations, sky = self.observations.of(overpass, span), self.sky.of(overpass, span)
+        if self.inside.size * len(span) * BYTES_OF_DAY <= HELD:
+            observations, sky = observations.loaded(), sky.loaded()
+        return replace(self, observations=observations, sky=sky, cycle=self.cycle.isel(overpass=overpass))
 
     @property
     def blocks(self) -> Iterator[Window]:
@@ -233,12 +257,13 @@ def fill(region: Region, overpass: int, days: range, settings: GapFilling, cycle
     cycle_days
         Days since 2000 of `days`, for the annual cycle.
     """
-    survey = _survey(region, overpass, days, settings)
-    tables = _relate(region, overpass, survey, settings)
-    learnt = _learn(region, overpass, survey, tables, settings, cycle_days)
+    region = region.of(overpass, days)
+    survey = _survey(region, days, settings)
+    tables = _relate(region, survey, settings)
+    learnt = _learn(region, survey, tables, settings, cycle_days)
     counts = np.zeros((12, len(COUNTED)), np.int64)
     for number, window in enumerate(region.blocks):
-        block = _fill_block(region, overpass, number, window, survey, tables, learnt, settings, cycle_days)
+        block = _fill_block(region, number, window, survey, tables, learnt, settings, cycle_days)
         counts += count_flags(block[FILL_FLAG.name], window.inside, region.year, days)
         for variable in (FILLED_LST, SIGMA, FILL_FLAG):
             place = (slice(days.start, days.stop), slice(overpass, overpass + 1), window.rows, window.cols)
@@ -278,10 +303,10 @@ class _Survey:
         return slice(*np.searchsorted(self.pairs[:, 0], [first, last + 1]))
 
 
-def _observed(region: Region, window: Window, overpass: int, days: range) -> tuple[Counts, npt.NDArray[np.uint8]]:
+def _observed(region: Region, window: Window, days: range) -> tuple[Counts, npt.NDArray[np.uint8]]:
     """Return stored counts and sky classes of a block, nothing outside."""
-    stored = region.observations.read("lst", overpass, days, window.rows, window.cols).astype(np.uint16)
-    sky = region.sky.read("sky", overpass, days, window.rows, window.cols).astype(np.uint8)
+    stored = region.observations.read("lst", days, window.rows, window.cols).astype(np.uint16)
+    sky = region.sky.read("sky", days, window.rows, window.cols).astype(np.uint8)
     stored[:, ~window.inside] = 0
     sky[:, ~window.inside] = SKY.fill_value
     return stored, sky
@@ -291,7 +316,7 @@ def _clear(stored: Counts, sky: npt.NDArray[np.uint8]) -> Counts:
     return np.where(sky == CLEAR, stored, np.uint16(0))
 
 
-def _survey(region: Region, overpass: int, days: range, settings: GapFilling) -> _Survey:
+def _survey(region: Region, days: range, settings: GapFilling) -> _Survey:
     first, stop = region.observations.span
     widest, pool = WIDER_REACHES[-1], POOL_REACHES[-1] if settings.shading else 0
     span = range(max(days.start - widest, first), min(days.stop + widest, stop))
@@ -302,7 +327,7 @@ def _survey(region: Region, overpass: int, days: range, settings: GapFilling) ->
     shaded = np.zeros(len(span), np.int64)
     elevations = (math.inf, -math.inf)
     for window in region.blocks:
-        stored, sky = _observed(region, window, overpass, span)
+        stored, sky = _observed(region, window, span)
         shaded += (sky == SHADOW).sum(axis=1)
         stored = _clear(stored, sky)
         lowest, highest = day_ranges(stored)
@@ -352,16 +377,18 @@ def _places(
 # ---- 2: how days follow each other --------------------------------------------------------------------------------
 
 
-def _relate(region: Region, overpass: int, survey: _Survey, settings: GapFilling) -> Array:
+def _relate(region: Region, survey: _Survey, settings: GapFilling) -> Array:
     """Return the regressions of each pair of days in each bin."""
     tables = np.zeros((len(survey.pairs), math.prod(BINS), 3), np.float32)
+    all_sums = analogue_sums(min(len(survey.pairs), SUMS_AT_ONCE))
     for start in range(0, len(survey.pairs), SUMS_AT_ONCE):
         some = slice(start, start + SUMS_AT_ONCE)
         pairs = survey.pairs[some]
         rows = slice(int(pairs.min()), int(pairs.max()) + 1)
-        sums = analogue_sums(len(pairs))
+        sums = all_sums[: len(pairs)]
+        sums[...] = 0
         for window, place in zip(region.blocks, survey.places, strict=True):
-            stored = _clear(*_observed(region, window, overpass, survey.span[rows]))
+            stored = _clear(*_observed(region, window, survey.span[rows]))
             add_analogues(
                 sums,
                 stored,
@@ -371,8 +398,12 @@ def _relate(region: Region, overpass: int, survey: _Survey, settings: GapFilling
                 survey.low[rows],
                 survey.high[rows],
             )
-        tables[some] = regressions(
-            sums, slope=settings.slope, analogues=settings.analogues, fewest=max(FEWEST, settings.analogues // 10)
+        regressions(
+            sums,
+            slope=settings.slope,
+            analogues=settings.analogues,
+            fewest=max(FEWEST, settings.analogues // 10),
+            out=tables[some],
         )
     return tables
 
@@ -391,7 +422,6 @@ class _Estimates:
 
 def _estimate(
     region: Region,
-    overpass: int,
     number: int,
     window: Window,
     survey: _Survey,
@@ -405,7 +435,7 @@ def _estimate(
     own = [survey.span.index(day) for day in targets]
     used = [*own, *(pairs.ravel().tolist())]
     rows = slice(min(used), max(used) + 1)
-    stored, sky = _observed(region, window, overpass, survey.span[rows])
+    stored, sky = _observed(region, window, survey.span[rows])
     place = np.array(own) - rows.start
     wanted = np.isin(sky[place], classes)
     value, sigma = fuse(
@@ -471,7 +501,6 @@ class _Learnt:
 
 def _learn(
     region: Region,
-    overpass: int,
     survey: _Survey,
     tables: Array,
     settings: GapFilling,
@@ -482,20 +511,20 @@ def _learn(
     from_cycle = _Departures(len(survey.days), region.cells)
     shaded = []
     for number, window in enumerate(region.blocks):
-        found = _estimate(region, overpass, number, window, survey, tables, survey.targets, (CLEAR,))
+        found = _estimate(region, number, window, survey, tables, survey.targets, (CLEAR,))
         observed = np.where(found.sky == CLEAR, celsius(found.stored), np.float32(np.nan))
         if settings.residuals:
             for place in range(len(survey.targets)):
                 from_estimate.add(place, observed[place] - found.value[place], region, window)
-        departures = observed[own] - _cycle(region, overpass, window, settings, cycle_days)
+        departures = observed[own] - _cycle(region, window, settings, cycle_days)
         for place, departure in enumerate(departures):
             from_cycle.add(place, departure, region, window)
         if settings.shading and (found.sky == SHADOW).any():
             shaded.append((number, window))
     pool = _Pool(survey)
     for number, window in shaded:
-        found = _estimate(region, overpass, number, window, survey, tables, survey.targets, (SHADOW,))
-        pool.add(region, overpass, window, found, from_estimate)
+        found = _estimate(region, number, window, survey, tables, survey.targets, (SHADOW,))
+        pool.add(region, window, found, from_estimate)
     return _Learnt(from_estimate, own.start, from_cycle, [pool.model(day) for day in survey.days], pool.mean())
 
 
@@ -507,7 +536,7 @@ class _Pool:
         self._features: dict[int, list[npt.NDArray[np.float64]]] = {day: [] for day in survey.targets}
         self._differences: dict[int, list[Array]] = {day: [] for day in survey.targets}
 
-    def add(self, region: Region, overpass: int, window: Window, found: _Estimates, departures: _Departures) -> None:
+    def add(self, region: Region, window: Window, found: _Estimates, departures: _Departures) -> None:
         """Take a block's shaded observations, evenly thinned where the region has very many."""
         observed = celsius(found.stored)
         for place, day in enumerate(self._survey.targets):
@@ -518,7 +547,7 @@ class _Pool:
             if taken.size:
                 departure, _ = departures.of_pixels(place, region, window)
                 sunlit = (found.value[place] + departure)[taken]
-                features = _features(region, overpass, window, day, taken, sunlit)
+                features = _features(region, window, day, taken, sunlit)
                 whole = np.isfinite(features).all(axis=1)
                 self._features[day].append(features[whole])
                 self._differences[day].append((observed[place][taken] - sunlit)[whole])
@@ -553,11 +582,11 @@ def _thinned(region: Region, window: Window, share: float) -> Mask:
 
 
 def _features(
-    region: Region, overpass: int, window: Window, day: int, pixels: npt.NDArray[np.int64], clear_sky: Array
+    region: Region, window: Window, day: int, pixels: npt.NDArray[np.int64], clear_sky: Array
 ) -> npt.NDArray[np.float64]:
     """Return what shading depends on: clear-sky temperature, elevation, NDVI, sun, and the slope's two directions."""
     where = {"y": window.rows, "x": window.cols}
-    hours = region.observations.read("view_time", overpass, range(day, day + 1), window.rows, window.cols)[0, pixels]
+    hours = region.observations.read("view_time", range(day, day + 1), window.rows, window.cols)[0, pixels]
     zenith, _ = solar_position(
         region.latitude[window.rows, window.cols].ravel()[pixels],
         region.longitude[window.rows, window.cols].ravel()[pixels],
@@ -573,8 +602,8 @@ def _features(
     return np.column_stack(columns).astype(np.float64)
 
 
-def _cycle(region: Region, overpass: int, window: Window, settings: GapFilling, cycle_days: Sequence[float]) -> Array:
-    coefficients = region.cycle["annual_cycle"].isel(overpass=overpass, y=window.rows, x=window.cols).values
+def _cycle(region: Region, window: Window, settings: GapFilling, cycle_days: Sequence[float]) -> Array:
+    coefficients = region.cycle["annual_cycle"].isel(y=window.rows, x=window.cols).values
     basis = harmonic_basis(np.asarray(cycle_days, np.float64), settings.harmonics)
     return annual_cycle(np.ascontiguousarray(coefficients), basis).reshape(len(cycle_days), -1)
 
@@ -584,7 +613,6 @@ def _cycle(region: Region, overpass: int, window: Window, settings: GapFilling, 
 
 def _fill_block(
     region: Region,
-    overpass: int,
     number: int,
     window: Window,
     survey: _Survey,
@@ -594,15 +622,15 @@ def _fill_block(
     cycle_days: Sequence[float],
 ) -> dict[str, npt.NDArray[np.generic]]:
     days = list(survey.days)
-    found = _estimate(region, overpass, number, window, survey, tables, days, ESTIMATED)
-    state = region.observations.read("state", overpass, survey.days, window.rows, window.cols).astype(np.uint8)
+    found = _estimate(region, number, window, survey, tables, days, ESTIMATED)
+    state = region.observations.read("state", survey.days, window.rows, window.cols).astype(np.uint8)
     observed, sky = celsius(found.stored), found.sky
     value, variance = found.value, found.sigma**2
     clear, unknown = np.isin(sky, OBSERVED_CLEAR), np.zeros(value.shape, bool)
     as_if_sunlit = settings.shaded_observations == "clear_sky"
     in_shade = (SHADED_CLOUD,) if as_if_sunlit else (SHADED_CLOUD, SHADOW_AMID_CLOUDS)
-    spread = region.cycle["spread"].isel(overpass=overpass, y=window.rows, x=window.cols).values.ravel()
-    cycle = _cycle(region, overpass, window, settings, cycle_days)
+    spread = region.cycle["spread"].isel(y=window.rows, x=window.cols).values.ravel()
+    cycle = _cycle(region, window, settings, cycle_days)
     by_cycle = ~np.isfinite(value)
     for place, day in enumerate(days):
         departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, region, window)
@@ -617,7 +645,7 @@ def _fill_block(
             continue
         model = learnt.shading[place]
         if model is not None:
-            taken = shading(model, _features(region, overpass, window, day, below, value[place][below]))
+            taken = shading(model, _features(region, window, day, below, value[place][below]))
             spread_of_shade = np.float32(model.residual_sd)
         else:
             unknown[place][sky[place] == SHADED_CLOUD] = True
@@ -694,7 +722,7 @@ def product(
 
 
 def memory(shape: tuple[int, int], block: int, n_days: int, settings: GapFilling) -> int:
-    """Return the most bytes that a task holds, however large the region: sums, tables, and a block's days."""
+    """Return the most bytes that a task holds: sums, tables, a block's days; all observations of a small region."""
     pairs = 2 * settings.reference_days * n_days
     bins = math.prod(BINS)
     sums = min(SUMS_AT_ONCE, pairs) * bins * SUMS * 8
@@ -702,4 +730,5 @@ def memory(shape: tuple[int, int], block: int, n_days: int, settings: GapFilling
     places = shape[0] * shape[1] * 8 * 2
     span = n_days + 2 * WIDER_REACHES[-1]
     window = block**2 * (3 * DAYS_PER_CHUNK * 3 + span * 3 + n_days * 12 * 4)  # as stored, as read, and float32 arrays
-    return sums + tables + places + window
+    held = min(HELD, shape[0] * shape[1] * span * BYTES_OF_DAY)
+    return sums + tables + places + window + held

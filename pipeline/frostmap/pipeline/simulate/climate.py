@@ -10,9 +10,9 @@ import dataclasses
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.pipeline.simulate.noise import OCTAVE_STEP, field_seed, fractal, noise_3d
 from frostmap.pipeline.simulate.positions import Places
 from frostmap.pipeline.simulate.relief import elevation_and_roughness, slope
@@ -283,7 +283,7 @@ def ground_climate(seed: int, land: Landscape, dynamic: Covariates) -> GroundCli
     )
 
 
-@njit(nogil=True)
+@compiled
 def weather_anomaly(x: float, y: float, day: float, seed: np.uint64) -> float:
     """Return the day's departure from the season [K].
 
@@ -299,7 +299,7 @@ def weather_anomaly(x: float, y: float, day: float, seed: np.uint64) -> float:
     return spread * (0.88 * wide + 0.47 * small) + 0.18 * yearly
 
 
-@njit(nogil=True)
+@compiled
 def _ground(
     first: int,
     days: int,

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 import zarr
-from numba import njit
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -27,6 +26,7 @@ from pyhdf.V import V  # noqa: F401  # gives HDF.vgstart
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.grids import Bounds, Tile, region_geobox, tile_bounds
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.view_geometry import equation_of_time, solar_declination
 from frostmap.pipeline.hdf4 import HDF4_LIBRARY
 from frostmap.pipeline.simulate.climate import landscape
@@ -75,7 +75,7 @@ _PATH_LENGTH = 100  # of the file that the library writes, whatever the name of 
 # ---- how high -----------------------------------------------------------------------------------------------------
 
 
-@njit(nogil=True)
+@compiled
 def _tops(
     longitude: Array,
     latitude: Array,
@@ -103,7 +103,7 @@ def _tops(
     return tops
 
 
-@njit(nogil=True)
+@compiled
 def _views(
     longitude: Array, latitude: Array, day: int, node_hour: float, phase: float, ascending: bool
 ) -> tuple[Array, Array]:

@@ -10,10 +10,10 @@ import dataclasses
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from frostmap.kernels.compiled import compiled
 from frostmap.pipeline.simulate.climate import Landscape
 from frostmap.pipeline.simulate.noise import OCTAVE_STEP, field_seed, noise_2d, noise_3d
 from frostmap.pipeline.simulate.positions import EAST_KM, NORTH_KM
@@ -64,7 +64,7 @@ def monsoon(day_of_year: float) -> float:
     return 1.0 / (1.0 + math.exp(-(day_of_year - 150.0) / 9.0)) - 1.0 / (1.0 + math.exp(-(day_of_year - 268.0) / 9.0))
 
 
-@njit(nogil=True)
+@compiled
 def cloudiness(longitude: float, latitude: float, hours: float, threshold: float, seed: np.uint64) -> float:
     """Return the cloud field minus its threshold: cloud where positive.
 
@@ -97,7 +97,7 @@ def cloudiness(longitude: float, latitude: float, hours: float, threshold: float
     return total
 
 
-@njit(nogil=True)
+@compiled
 def cloud_top(longitude: float, latitude: float, hours: float, seed: np.uint64) -> float:
     """Return the height of cloud tops above the ground [km], 2 to 9."""
     x = (longitude * EAST_KM - _DRIFT_EAST * hours) / 260.0
@@ -105,7 +105,7 @@ def cloud_top(longitude: float, latitude: float, hours: float, seed: np.uint64) 
     return min(max(5.0 + 1.7 * noise_2d(x, y, seed + np.uint64(977)), 2.0), 9.0)
 
 
-@njit(nogil=True)
+@compiled
 def displaced(
     longitude: float, latitude: float, height_km: float, zenith: float, azimuth: float
 ) -> tuple[float, float]:

@@ -12,8 +12,9 @@ import functools
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 HOTTEST_HOUR = 13.2
 """Local mean solar hour of the maximum [h]."""
@@ -74,7 +75,7 @@ def day_course_table() -> NDArray[np.float64]:
     return table
 
 
-@njit(nogil=True)
+@compiled
 def interpolated_course(table: NDArray[np.float64], day_length: float, hour: float) -> float:
     """Interpolate the table of day courses; hours run from 0 to below 48."""
     row = min(max((day_length - SHORTEST_DAY) / DAY_STEP, 0.0), DAY_LENGTHS - 1.001)

@@ -15,8 +15,9 @@ import hashlib
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 _X = np.uint64(0x9E3779B185EBCA87)
 _Y = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -45,7 +46,7 @@ def field_seed(seed: int, name: str) -> np.uint64:
     return np.uint64(int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little"))
 
 
-@njit(nogil=True)
+@compiled
 def scramble(key: np.uint64) -> np.uint64:
     """Mix the bits of a key (MurmurHash3's finalizer)."""
     key = (key ^ (key >> _HALF)) * _MIX
@@ -53,21 +54,21 @@ def scramble(key: np.uint64) -> np.uint64:
     return key ^ (key >> _HALF)
 
 
-@njit(nogil=True)
+@compiled
 def uniform(a: int, b: int, c: int, seed: np.uint64) -> float:
     """Return a number in [0, 1) that belongs to three integers and a seed."""
     key = scramble(np.uint64(a) * _X + np.uint64(b) * _Y + np.uint64(c) * _Z + seed)
     return np.float64(np.int64(key >> _TOP)) * (1.0 / 9007199254740992.0)
 
 
-@njit(nogil=True)
+@compiled
 def _corner(key: np.uint64) -> float:
     key = (key ^ (key >> _HALF)) * _MIX
     key = (key ^ (key >> _HALF)) * _MIX_AGAIN
     return np.float64(np.int64(key >> _TOP)) * (1.0 / 4503599627370496.0) - 1.0
 
 
-@njit(nogil=True)
+@compiled
 def noise_2d(x: float, y: float, seed: np.uint64) -> float:
     """Return value noise with corners at the integers."""
     floor_x, floor_y = math.floor(x), math.floor(y)
@@ -79,7 +80,7 @@ def noise_2d(x: float, y: float, seed: np.uint64) -> float:
     return (south * (1.0 - v) + north * v) * _UNIT_2D
 
 
-@njit(nogil=True)
+@compiled
 def noise_3d(x: float, y: float, z: float, seed: np.uint64) -> float:
     """Return value noise with corners at the integers, the third coordinate being time."""
     floor_x, floor_y, floor_z = math.floor(x), math.floor(y), math.floor(z)
@@ -97,7 +98,7 @@ def noise_3d(x: float, y: float, z: float, seed: np.uint64) -> float:
     return (before * (1.0 - w) + (south * (1.0 - v) + north * v) * w) * _UNIT_3D
 
 
-@njit(nogil=True)
+@compiled
 def _fractal(
     x: NDArray[np.float64], y: NDArray[np.float64], seed: np.uint64, spacing: float, octaves: int, persistence: float
 ) -> NDArray[np.float64]:
@@ -152,7 +153,7 @@ def fractal(
     return values.reshape(east.shape)
 
 
-@njit(nogil=True)
+@compiled
 def _uniform_field(a: NDArray[np.int64], b: NDArray[np.int64], c: int, seed: np.uint64) -> NDArray[np.float64]:
     values = np.empty(a.size)
     for i in range(a.size):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from frostmap.kernels.compiled import compiled
 
 OVERPASSES = ("terra_day", "aqua_day", "terra_night", "aqua_night")
 """Order of overpasses in all arrays."""
@@ -42,7 +43,7 @@ NO_SWATH = -999.0
 """Hour returned where no swath reaches; never stored."""
 
 
-@njit(nogil=True)
+@compiled
 def track(latitude: float, node_hour: float, ascending: bool) -> tuple[float, float, float]:
     """Return what all places of a latitude share.
 
@@ -69,14 +70,14 @@ def track(latitude: float, node_hour: float, ascending: bool) -> tuple[float, fl
     return node_hour + offset / 15.0, turns, math.cos(phi) * math.cos(heading_tilt(phi))
 
 
-@njit(nogil=True)
+@compiled
 def heading_tilt(phi: float) -> float:
     """Return how far the ground track leans off the meridian [rad], the earth's rotation included."""
     azimuth = math.asin(min(1.0, abs(math.cos(INCLINATION)) / math.cos(phi)))
     return math.atan2(6750.0 * math.sin(azimuth) + 463.3 * math.cos(phi), 6750.0 * math.cos(azimuth))  # [m/s]
 
 
-@njit(nogil=True)
+@compiled
 def overpass(
     longitude: float, day: int, phase: float, local_hour: float, turns: float, across: float
 ) -> tuple[float, float]:
@@ -112,7 +113,7 @@ def overpass(
     return local_hour + apart / 15.0, math.copysign(abs(arc) + nadir, arc)
 
 
-@njit(nogil=True)
+@compiled
 def view_azimuth(latitude: float, angle: float, ascending: bool) -> float:
     """Return the azimuth of the sensor seen from the place, clockwise from north [rad]."""
     tilt = heading_tilt(math.radians(latitude))
@@ -121,7 +122,7 @@ def view_azimuth(latitude: float, angle: float, ascending: bool) -> float:
     return east if angle < 0.0 else east + math.pi
 
 
-@njit(nogil=True)
+@compiled
 def _geometry(
     longitude: NDArray[np.float64],
     latitude: NDArray[np.float64],

@@ -16,9 +16,9 @@ import importlib.resources
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from frostmap.kernels.compiled import compiled
 from frostmap.pipeline.simulate.noise import OCTAVE_STEP, field_seed, noise_2d
 from frostmap.pipeline.simulate.positions import EAST_KM, NORTH_KM, Places
 
@@ -50,7 +50,7 @@ def _box_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean
 
 
-@njit(nogil=True)
+@compiled
 def _weight(distance: float) -> float:
     distance = abs(distance)  # cubic convolution, a = -1/2
     if distance < 1.0:
@@ -60,7 +60,7 @@ def _weight(distance: float) -> float:
     return 0.0
 
 
-@njit(nogil=True)
+@compiled
 def _interpolate(table: NDArray[np.float64], row: float, column: float) -> float:
     top, left = math.floor(row), math.floor(column)
     total = 0.0
@@ -74,7 +74,7 @@ def _interpolate(table: NDArray[np.float64], row: float, column: float) -> float
     return total
 
 
-@njit(nogil=True)
+@compiled
 def _elevation(
     longitude: NDArray[np.float64],
     latitude: NDArray[np.float64],

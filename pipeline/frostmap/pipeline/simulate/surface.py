@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from frostmap.catalogs.grids import Tile
+from frostmap.kernels.compiled import compiled
 from frostmap.kernels.view_geometry import equation_of_time, solar_declination
 from frostmap.pipeline.simulate.climate import (
     OMEGA,
@@ -135,7 +135,7 @@ def skin_day(climate: GroundClimate, day: int) -> tuple[NDArray[np.float64], NDA
     return skin.ravel(), swing.ravel()
 
 
-@njit(nogil=True)
+@compiled
 def sun_position(latitude: float, hour: float, tilt: float, equation: float) -> tuple[float, float]:
     """Return zenith and azimuth (clockwise from north) of the sun [rad] at a local mean solar hour."""
     phi = math.radians(latitude)
@@ -148,7 +148,7 @@ def sun_position(latitude: float, hour: float, tilt: float, equation: float) -> 
     return math.acos(min(max(cosine, -1.0), 1.0)), azimuth
 
 
-@njit(nogil=True)
+@compiled
 def mean_at(hour: float, yesterday: float, today: float, tomorrow: float) -> float:
     """Return what the day's course rides on at an hour [°C]: daily means meet at local noon."""
     since_noon = (hour - 12.0) / 24.0
@@ -157,7 +157,7 @@ def mean_at(hour: float, yesterday: float, today: float, tomorrow: float) -> flo
     return today * (1.0 - since_noon) + tomorrow * since_noon
 
 
-@njit(nogil=True)
+@compiled
 def cloud_over_sun(
     longitude: float,
     latitude: float,
@@ -177,7 +177,7 @@ def cloud_over_sun(
     return cloudiness(east, north, utc, threshold, seed)
 
 
-@njit(nogil=True)
+@compiled
 def shaded_course(course: float, swing: float, shade: float) -> float:
     """Return the day's course below cloud [K]: a shaded skin loses part of what the sun gave it.
 
@@ -193,14 +193,14 @@ def shaded_course(course: float, swing: float, shade: float) -> float:
     return course
 
 
-@njit(nogil=True)
+@compiled
 def length_of_day(latitude: float, tilt: float) -> float:
     """Return the hours from sunrise to sunset."""
     cosine = -math.tan(math.radians(latitude)) * math.tan(tilt)
     return 24.0 / math.pi * math.acos(min(max(cosine, -0.99), 0.99))
 
 
-@njit(nogil=True)
+@compiled
 def _observe(
     day: int,
     which: int,
@@ -462,7 +462,7 @@ def _skins(scene_: Scene, first: dt.date, last: dt.date) -> Iterator[tuple[dt.da
         yield first + dt.timedelta(days=shift), (skins[0][0], skins[1][0], skins[2][0]), skins[1][1]
 
 
-@njit(nogil=True)
+@compiled
 def _true_skin(
     day: int,
     which: int,
@@ -506,7 +506,7 @@ def _true_skin(
         skin[i] = mean_at(hour, yesterday[i], today[i], tomorrow[i]) + course
 
 
-@njit(nogil=True)
+@compiled
 def _true_daily_mean(
     day: int,
     tilt: float,

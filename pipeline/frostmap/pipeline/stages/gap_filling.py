@@ -97,12 +97,16 @@ def _similar_pixels(work: Work, year: str) -> Lazy:
     settings, recipe = work.recipe.gap_filling, work.recipe
     around = [other for other in (int(year) - 1, int(year), int(year) + 1) if str(other) in all_years(recipe)]
     first = {int(year) - 1: -days_in(int(year) - 1), int(year): 0, int(year) + 1: days_in(int(year))}
+
+    def days_of(stage: str, names: list[str]) -> scsg.Days:
+        return scsg.Days(tuple((first[other], work.open(f"{stage}/{other}")[names]) for other in around))
+
     box = work.geobox.coordinates
     longitude, latitude = to_geographic(*np.meshgrid(box["x"].values, box["y"].values))
     region = scsg.Region(
         int(year),
-        observations=scsg.Days(tuple((first[other], work.open(f"observations/{other}")) for other in around)),
-        sky=scsg.Days(tuple((first[other], work.open(f"sky_classes/{other}")) for other in around)),
+        observations=days_of("observations", ["lst", "state", "view_time"]),
+        sky=days_of("sky_classes", ["sky"]),
         cycle=work.open(f"annual_cycle/{_epoch_of(recipe, year)}"),
         terrain=work.open("terrain") if recipe.sources.elevation else None,
         ndvi=work.open(f"vegetation/{year}") if recipe.sources.ndvi else None,
