@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
-.PHONY: help demo test test-slow test-pages test-servers servers test-deploy deploy-tools lint docs bench evaluate wheel lock clean
+.PHONY: help demo test test-slow soak test-pages test-servers servers test-deploy deploy-tools lint docs bench evaluate wheel lock clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,11 @@ test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
 	@$(BIN)/python -m pytest -m "not slow and not servers and not pages"
 
-test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth
+test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth, runs that are killed, several hosts
 	@$(BIN)/python -m pytest -m "slow and not servers" tests
+
+soak: $(VENV)/dev ## the small demo in a loop for MINUTES, its workers killed at random
+	@$(BIN)/python -m tests.benchmarks.soak_once $(or $(MINUTES),30)
 
 test-pages: $(VENV)/dev ## what tutorial, how-tos and notebooks say to type, typed (a quarter of an hour)
 	@$(BIN)/python -m pytest -m pages tests

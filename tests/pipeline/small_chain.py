@@ -43,14 +43,17 @@ class Interrupted(RuntimeError):
 
 
 def went(log: Path, task: str) -> None:
-    """Note that a task ran, unless its time has come."""
-    fuse = log.with_name("fuse")
-    left = int(fuse.read_text()) if fuse.exists() else 1000
-    if left == 0:
-        raise Interrupted(task)
-    fuse.write_text(str(left - 1))
+    """Note that a task runs, unless its time has come; it takes as long as it is told to."""
+    fuse, seconds = log.with_name("fuse"), log.with_name("seconds")
+    if fuse.exists():
+        left = int(fuse.read_text())
+        if left == 0:
+            raise Interrupted(task)
+        fuse.write_text(str(left - 1))
     with log.open("a") as file:
         file.write(task + "\n")
+    if seconds.exists():
+        time.sleep(float(seconds.read_text()))
 
 
 def settle(client: Client) -> None:

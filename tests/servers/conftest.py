@@ -200,28 +200,48 @@ def make_bucket(endpoint: str) -> None:
     once([program("python"), "-I", "-c", text, endpoint, BUCKET], environment)
 
 
+@dataclass(frozen=True)
+class SeaweedFS:
+    """A store that keeps its objects on disk and checks signatures; it can be killed and started again."""
+
+    command: list[str | Path]
+    folder: Path
+    endpoint: str
+    """Of its S3 interface."""
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> SeaweedFS:
+        """Return a server that does not run yet, with an empty disk."""
+        weed = program("weed")
+        (folder / "data").mkdir()
+        credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
+        rights = ["Admin", "Read", "Write", "List", "Tagging"]
+        identity = {"name": "tests", "credentials": credentials, "actions": rights}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        parts = ("master", "volume", "filer", "s3")
+        http, grpc = free_ports(4), free_ports(4)  # gRPC ports would else be 10000 higher, above 65535 now and then
+        command: list[str | Path] = [weed, "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=data"]
+        command += ["-filer", "-s3", "-s3.config=s3.json", "-volume.max=50", "-master.volumeSizeLimitMB=256"]
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}"]
+        command += [f"-filer.localSocket={folder / 'filer.sock'}"]
+        command += ["-master.telemetry=false"]  # it reports to its makers otherwise
+        command += [f"-{part}.port={port}" for part, port in zip(parts, http, strict=True)]
+        command += [f"-{part}.port.grpc={port}" for part, port in zip(parts, grpc, strict=True)]
+        return cls(command, folder, f"http://127.0.0.1:{http[3]}")
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        """Run it until the block ends; it is killed then: an orderly stop takes 15 s."""
+        ready = f"{self.endpoint}/healthz"
+        return running(self.command, self.folder, lambda: answers(ready), stop=signal.SIGKILL)
+
+
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run SeaweedFS, a store that keeps its objects on disk and checks signatures; yield its S3 endpoint."""
-    weed, folder = program("weed"), tmp_path_factory.mktemp("seaweedfs")
-    (folder / "data").mkdir()
-    credentials = [{"accessKey": KEYS["AWS_ACCESS_KEY_ID"], "secretKey": KEYS["AWS_SECRET_ACCESS_KEY"]}]
-    identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    parts = ("master", "volume", "filer", "s3")
-    http, grpc = free_ports(4), free_ports(4)  # gRPC ports would else be 10000 higher, above 65535 now and then
-    command: list[str | Path] = [weed, "-logtostderr", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-dir=data"]
-    command += ["-filer", "-s3", "-s3.config=s3.json", "-volume.max=50", "-master.volumeSizeLimitMB=256"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}"]
-    command += [f"-filer.localSocket={folder / 'filer.sock'}"]
-    command += ["-master.telemetry=false"]  # it reports to its makers otherwise
-    command += [f"-{part}.port={port}" for part, port in zip(parts, http, strict=True)]
-    command += [f"-{part}.port.grpc={port}" for part, port in zip(parts, grpc, strict=True)]
-    endpoint = f"http://127.0.0.1:{http[3]}"
-    # killed at the end: it takes 15 s over an orderly stop, and its data are thrown away
-    with running(command, folder, lambda: answers(f"{endpoint}/healthz"), stop=signal.SIGKILL):
-        make_bucket(endpoint)
-        yield endpoint
+    """Run SeaweedFS; yield its S3 endpoint."""
+    server = SeaweedFS.in_folder(tmp_path_factory.mktemp("seaweedfs"))
+    with server.running():
+        make_bucket(server.endpoint)
+        yield server.endpoint
 
 
 @pytest.fixture(scope="session")

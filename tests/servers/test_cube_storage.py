@@ -182,7 +182,7 @@ def test_a_service_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatc
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StorageError, match="the storage of the cube failed") as caught:
-        Storage("s3://frostmap-tests/nowhere", "http://127.0.0.1:9").write("a", b"")
+        Storage("s3://frostmap-tests/nowhere", "http://127.0.0.1:9", patient=False).write("a", b"")
     assert "Debug source" not in str(caught.value)
     assert_no_key(told(caught.value))
 

@@ -161,6 +161,7 @@ def claim(folder: Path, storage: Storage) -> None:
     UserError
         It belongs to another work directory: says which, of which host and process, and since when.
     """
+    storage = replace(storage, patient=False)
     own = _identity(folder)
     content = storage.read(CLAIM)
     if content is None:

@@ -9,13 +9,13 @@ import functools
 import os
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -32,10 +32,25 @@ from frostmap.pipeline.errors import FrostmapError, UserError
 CUBE = "cube.zarr"
 """Name of the cube in a storage."""
 
+PATIENCE = {
+    "max_retries": 9,
+    "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 3},
+    "retry_timeout": timedelta(minutes=3),
+}
+"""How requests are repeated: for about a minute, in which a service can be started again. obstore draws each wait at
+random, from the first to `base` times the last."""
+
+HASTE = {"max_retries": 5}
+"""How they are where the first question is whether there is a service at all: for about two seconds."""
+
+_RETRIES = 3  # of answers that were cut off
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _NO_BUCKET = "<Code>NoSuchBucket</Code>"
+_CUT_OFF = "body error"  # what obstore says of an answer whose end did not come; it repeats requests, not those
 _AT_ONCE = 8  # objects that are read or removed at a time
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN")
+
+T = TypeVar("T")
 
 
 class StorageError(FrostmapError):
@@ -68,6 +83,9 @@ class Storage:
     region: str = ""
     """The bucket's region; the environment's if empty."""
 
+    patient: bool = True
+    """Whether to wait for a service that does not answer, until it may have been started again."""
+
     @classmethod
     def of_folder(cls, folder: Path) -> Storage:
         """Return the storage that is a folder."""
@@ -95,7 +113,7 @@ class Storage:
             return None
         with _explained(self.place, key):
             try:
-                return bytes(obstore.get(_objects(self), key).bytes())
+                return _whole(lambda: bytes(obstore.get(_objects(self), key).bytes()))
             except FileNotFoundError as error:
                 _refuse_missing_bucket(error)
                 return None
@@ -149,11 +167,11 @@ class Storage:
         if not self._is_there:
             return {}
         with _explained(self.place, prefix):
-            return {
-                meta["path"]: Stored(meta["size"], meta["last_modified"], _tag(meta) if self.is_remote else "")
-                for page in obstore.list(_objects(self), prefix)
-                for meta in page
-            }
+            found = _whole(lambda: [meta for page in obstore.list(_objects(self), prefix) for meta in page])
+        return {
+            meta["path"]: Stored(meta["size"], meta["last_modified"], _tag(meta) if self.is_remote else "")
+            for meta in found
+        }
 
     @property
     def _is_there(self) -> bool:
@@ -175,6 +193,28 @@ class Storage:
         return ""
 
 
+def _whole(ask: Callable[[], T]) -> T:
+    """Return an answer; ask again where it was cut off on its way."""
+    for _ in range(_RETRIES):
+        try:
+            return ask()
+        except BaseError as error:
+            if _CUT_OFF not in str(error):
+                raise
+    return ask()
+
+
+async def _whole_in_time(ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the same of one that is waited for."""
+    for _ in range(_RETRIES):
+        try:
+            return await ask()
+        except BaseError as error:
+            if _CUT_OFF not in str(error):
+                raise
+    return await ask()
+
+
 def digest_of(content: bytes | memoryview) -> str:
     """Return the XXH3 digest that tells corrupt content from sound: 128 bits, at the speed of memory."""
     return xxhash.xxh3_128_hexdigest(content)
@@ -191,13 +231,24 @@ class _Bucket(ObjectStore[S3Store]):
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return an object or a part of it; None where there is none."""
         with _explained(self._place, key):
-            found = await super().get(key, prototype, byte_range)
+            found = await _whole_in_time(lambda: super(_Bucket, self).get(key, prototype, byte_range))
             if found is None and key.endswith("zarr.json"):  # zarr does not tell a missing bucket from an object
                 try:
                     await obstore.get_async(self.store, key)
                 except FileNotFoundError as error:
                     _refuse_missing_bucket(error)
             return found
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Yield the names of what is in a group or array."""
+
+        async def ask() -> list[str]:
+            return [name async for name in super(_Bucket, self).list_dir(prefix)]
+
+        with _explained(self._place, prefix):
+            names = await _whole_in_time(ask)
+        for name in names:
+            yield name
 
 
 @functools.lru_cache(maxsize=32)
@@ -214,7 +265,7 @@ def _objects(storage: Storage, below: str = "") -> Any:
         )
     address = urlsplit(storage.url)
     prefix = "/".join(part for part in (address.path.strip("/"), below) if part)
-    options: dict[str, Any] = {"retry_config": {"max_retries": 5}}
+    options: dict[str, Any] = {"retry_config": PATIENCE if storage.patient else HASTE}
     if storage.endpoint:
         secure = urlsplit(storage.endpoint)
         if secure.scheme != "https" and secure.hostname not in _LOOPBACK:
