@@ -150,6 +150,20 @@ def test_a_scheduler_that_ends_is_an_error_that_says_so() -> None:
     assert "run again" in caught.value.remedy
 
 
+def test_a_cluster_that_all_workers_have_left_is_an_error_that_says_so() -> None:
+    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
+    with LocalCluster(**options, host="127.0.0.1", protocol="tcp://") as cluster, Client(cluster) as client:
+
+        def leaving(done: int) -> None:
+            if done == 2:
+                client.retire_workers()
+
+        tasks = [delayed(slow, pure=False)(number) for number in range(20)]
+        with pytest.raises(ClusterLost, match="no workers any more") as caught:
+            compute(client, tasks, leaving, deserted_after_s=0.4)
+    assert "start_seconds" in caught.value.remedy
+
+
 # ---- a disk that is full --------------------------------------------------------------------------------------------
 
 PLACES = {

@@ -16,7 +16,8 @@ import pytest
 from distributed import Client
 from distributed.chaos import KillWorker
 
-from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.clusters.loss import ClusterLost
+from frostmap.pipeline.errors import FrostmapError, UserError
 from frostmap.pipeline.recipe import load_recipe
 from frostmap.pipeline.run import run
 
@@ -60,25 +61,27 @@ def beside(what: Callable[[], None]) -> Iterator[None]:
 def test_workers_that_end_at_any_moment_cost_what_was_in_flight(
     tmp_path: Path, undisturbed: dict[str, str], mode: Literal["sys.exit", "graceful", "segfault"]
 ) -> None:
-    small = small_run(tmp_path, seconds=0.4)
-    errors = list[str]()
-    with workers(2) as client, in_place():
-        first = set(pids(client).values())
-        client.register_plugin(KillWorker("1.5 s", mode), name="chaos")
-        for _ in range(5):
+    small = small_run(tmp_path, seconds=0.5, start_seconds=5.0)
+    ended = list[FrostmapError]()
+    with in_place():
+        while True:
             stood = small.records()
-            try:
-                run(load_recipe(small.recipe), small.folder, client=client)
-            except UserError as error:  # four workers ended on the same task, by chance
-                errors.append(error.what)
-            else:
+            with workers(2) as client:
+                first = set(pids(client).values())
+                client.register_plugin(KillWorker("4 s", mode), name="chaos")
+                try:
+                    run(load_recipe(small.recipe), small.folder, client=client)
+                except (UserError, ClusterLost) as error:
+                    ended.append(error)
+                    continue
+                finally:
+                    now = small.records()
+                    assert {name: now[name] for name in stood} == stood, "what stood was made again"
+                replaced = first != set(pids(client).values())
                 break
-            finally:
-                now = small.records()
-                assert {name: now[name] for name in stood} == stood, "what stood was made again"
-        assert first != set(pids(client).values()), "no worker ended"
-        client.unregister_worker_plugin("chaos")
-    assert all("workers died on the same task" in what for what in errors)
+    assert ended or replaced or len(tasks_run(tmp_path)) > TASKS, "no worker ended"
+    assert all("workers" in error.what and "again" in error.what + error.remedy for error in ended)
+    assert len(ended) < 6
     assert small.made() == undisturbed
 
 
@@ -123,7 +126,7 @@ def test_a_scheduler_that_is_killed_is_an_error_and_with_another_the_run_goes_on
     with cluster(tmp_path) as first, small.running("--cluster", first.address) as process:
         wait_for(lambda: small.has_made(process, 3))
         first.scheduler.kill()
-        assert process.wait(PATIENCE_S) == 1
+        assert process.wait(PATIENCE_S) == 4
         assert "error: the Dask scheduler is no longer there" in small.said()
         assert "run again" in small.said()
         assert not list(small.folder.glob("traceback*"))

@@ -859,7 +859,7 @@ class Cluster(Section):
     dashboard: Annotated[str, Field(pattern=r"^(\S+:)?\d{1,5}$")] = "127.0.0.1:8787"
     """Address of the dashboard; another free port is taken where this one is in use."""
     start_seconds: Annotated[float, Field(gt=0)] = 300
-    """How long to wait for a running cluster's first worker [s]."""
+    """How long to wait for a running cluster's first worker, and for others where all have gone [s]."""
     stuck_seconds: Annotated[float, Field(ge=1)] = 3600
     """A worker that finishes nothing for so long hangs, on a file or a connection, and is started anew [s]."""
     performance_reports: bool = False

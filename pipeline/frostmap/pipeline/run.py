@@ -150,6 +150,7 @@ def _make(work: Work, step: Step, client: Client, watch: Watch) -> ledger.Record
             lambda result: watch.wrote(result.stored_bytes) if isinstance(result, ledger.ChunkRecord) else None,
             at_once=None if products.tasks is None else AT_ONCE,  # else blocks are shared, and would be made again
             stuck_after_s=settings.stuck_seconds,
+            deserted_after_s=settings.start_seconds,
         )
     written: list[ledger.ChunkRecord] = results[: len(todo)]
     rest = iter(results[len(todo) :])

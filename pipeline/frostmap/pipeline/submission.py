@@ -11,7 +11,7 @@ from distributed import Client, Future, KilledWorker, as_completed, wait
 
 from frostmap.pipeline.clusters.loss import lost
 from frostmap.pipeline.errors import DataIncomplete, UserError
-from frostmap.pipeline.watchdog import STUCK_AFTER_S, Watchdog
+from frostmap.pipeline.watchdog import DESERTED_AFTER_S, STUCK_AFTER_S, Watchdog
 
 AT_ONCE = 2000
 """Tasks that a scheduler is given at a time: of more it would only hold the descriptions, some 10 kB each."""
@@ -28,6 +28,7 @@ def compute(
     *,
     at_once: int | None = None,
     stuck_after_s: float = STUCK_AFTER_S,
+    deserted_after_s: float = DESERTED_AFTER_S,
 ) -> list[Any]:
     """Return the results of tasks, in order.
 
@@ -46,11 +47,13 @@ def compute(
         of them if left out.
     stuck_after_s
         A worker that finishes nothing for so long is started anew [s].
+    deserted_after_s
+        Where there is no worker for so long, all is given up [s].
 
     Raises
     ------
     FrostmapError
-        What a task raised; the others are given up. `ClusterLost` if the scheduler was.
+        What a task raised; the others are given up. `ClusterLost` if the scheduler was, or all workers.
     """
     waiting = deque(tasks)
     futures: list[Future[Any]] = []
@@ -65,7 +68,7 @@ def compute(
     most = at_once or max(len(tasks), 1)
     done = 0
     try:
-        with Watchdog(client, futures, stuck_after_s) as watchdog:
+        with Watchdog(client, futures, stuck_after_s, deserted_after_s) as watchdog:
             submit(most)
             for batch in completed.batches():
                 for future in batch:

@@ -1,4 +1,7 @@
-"""Workers that hang: on a file system or a connection that answers no more. They are started anew, their tasks too."""
+"""Workers that hang, on a file system or a connection that answers no more: they are started anew, their tasks too.
+
+And workers that are all gone: who waits for them is told.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ from typing import Any, Self
 
 from distributed import Client, Future
 
-from frostmap.pipeline.errors import DataIncomplete
+from frostmap.pipeline.clusters.loss import deserted
+from frostmap.pipeline.errors import DataIncomplete, FrostmapError
 
 STUCK_AFTER_S = 3600.0
 """The longest tasks take minutes: a worker that finishes none for so long hangs [s]."""
+
+DESERTED_AFTER_S = 300.0
+"""Nobody computes where there has been no worker for so long [s]."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,12 +31,22 @@ class Watchdog:
     """Looks at what each worker has to do; where that stays the same for too long, the worker is started anew.
 
     The scheduler gives its tasks to others, and gives up one that this has happened to several times
-    (`distributed.scheduler.allowed-failures`). Where a worker without a nanny hangs, all is cancelled.
+    (`distributed.scheduler.allowed-failures`). Where a worker without a nanny hangs, or where there is no worker for
+    too long, all is cancelled.
     """
 
-    def __init__(self, client: Client, futures: Sequence[Future[Any]], stuck_after_s: float = STUCK_AFTER_S) -> None:
-        self._client, self._futures, self._limit_s = client, futures, stuck_after_s
-        self._every_s = min(stuck_after_s / 4, 30.0)
+    def __init__(
+        self,
+        client: Client,
+        futures: Sequence[Future[Any]],
+        stuck_after_s: float = STUCK_AFTER_S,
+        deserted_after_s: float = DESERTED_AFTER_S,
+    ) -> None:
+        self._client, self._futures = client, futures
+        self._limit_s, self._deserted_after_s = stuck_after_s, deserted_after_s
+        self._every_s = min(stuck_after_s / 4, deserted_after_s / 4, 30.0)
+        self._seen_workers = time.monotonic()
+        self._deserted = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="frostmap-watchdog", daemon=True)
         self._since: dict[str, tuple[frozenset[str], float]] = {}
@@ -47,8 +64,10 @@ class Watchdog:
         self._ended.set()
         self._thread.join()
 
-    def complaint(self) -> DataIncomplete | None:
-        """Return an error that names the task that hung most often; None where none did."""
+    def complaint(self) -> FrostmapError | None:
+        """Return an error: that there are no workers, or which task hung most often; None where neither is so."""
+        if self._deserted:
+            return deserted(self._client, self._deserted_after_s)
         if not self.stuck:
             return None
         task, times = self.stuck.most_common(1)[0]
@@ -72,6 +91,12 @@ class Watchdog:
 
     def _look(self, processing: dict[str, tuple[str, ...]]) -> None:
         now = time.monotonic()
+        if processing:
+            self._seen_workers = now
+        elif now - self._seen_workers > self._deserted_after_s:
+            self._deserted = True
+            _LOG.error("no worker for %g s: all is given up", self._deserted_after_s)
+            self._give_up()
         for worker, keys in processing.items():
             tasks = frozenset(map(str, keys))
             before, since = self._since.get(worker, (frozenset(), now))
@@ -90,4 +115,7 @@ class Watchdog:
             self._client.restart_workers([worker], timeout=60, raise_for_error=False)
         except (ValueError, OSError, TimeoutError) as error:
             _LOG.error("worker %s cannot be started anew: %s", worker, error)
-            self._client.cancel([future for future in self._futures if not future.done()])
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._client.cancel([future for future in self._futures if not future.done()])

@@ -15,7 +15,7 @@ from frostmap.pipeline.errors import FrostmapError
 
 
 class ClusterLost(FrostmapError):
-    """The scheduler is no longer there, or has given up what it was given. Run again: what was made stands."""
+    """The scheduler is no longer there, or has given up what it was given, or has no workers; what was made stands."""
 
     exit_code = 4
 
@@ -28,6 +28,17 @@ def lost(client: Client, found: str = "") -> ClusterLost:
         found=found or "it ended, or the connection to it did, before all tasks were done",
         remedy="run again, after starting the scheduler again if you started it: what was made stands, and only what "
         "was in flight is made again",
+    )
+
+
+def deserted(client: Client, seconds: float) -> ClusterLost:
+    """Return the error to raise where a cluster has had no workers for so long [s]."""
+    return ClusterLost(
+        "the cluster has no workers any more",
+        where=getattr(client.scheduler, "address", ""),
+        found=f"none for {seconds:g} s: all ended, and none came back",
+        remedy="start workers again if you started them, and run again: what was made stands. If others may take "
+        "longer to come, raise cluster.start_seconds in the recipe",
     )
 
 
