@@ -15,7 +15,7 @@ import xarray as xr
 from distributed import Client
 from rio_cogeo.cogeo import cog_validate
 
-from frostmap.pipeline import cubes
+from frostmap.pipeline import cubes, ledger
 from frostmap.pipeline.plan import plan
 from frostmap.pipeline.run import run
 from frostmap.pipeline.schema import check
@@ -148,6 +148,14 @@ def test_provenance_names_every_granule_and_version(pristine: Finished) -> None:
     assert all(len(granule["sha256"]) == 64 for granule in content["granules"])
     assert content["software"]["frostmap"]
     assert content["recipe"]["sha256"] == pristine.recipe.digest()
+
+
+def test_plan_states_the_bytes_that_are_written(pristine: Finished) -> None:
+    stated = {step["step"]: step["bytes"] for step in plan(pristine.recipe, pristine.folder).summary()["steps"]}
+    written = {record.step: record.bytes_written for record in ledger.read_all(pristine.folder / "ledger")}
+    assert stated.keys() == written.keys()
+    assert stated == pytest.approx(written, rel=0.2)
+    assert sum(stated.values()) > 10**7
 
 
 def test_a_second_run_makes_nothing(pristine: Finished, client: Client) -> None:

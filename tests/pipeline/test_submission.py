@@ -129,15 +129,17 @@ def test_where_a_worker_hangs_and_cannot_be_started_anew_an_error_names_the_task
 # ---- a scheduler that ends ------------------------------------------------------------------------------------------
 
 
+HERE: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": "127.0.0.1:0"}
+
+
 def slow(number: int) -> int:
     time.sleep(0.2)
     return number
 
 
 def test_a_scheduler_that_ends_is_an_error_that_says_so() -> None:
-    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
     with (
-        LocalCluster(**options, host="127.0.0.1", protocol="tcp://") as cluster,
+        LocalCluster(**HERE, host="127.0.0.1", protocol="tcp://") as cluster,
         Client(cluster.scheduler_address, timeout=1) as client,
     ):
 
@@ -151,8 +153,7 @@ def test_a_scheduler_that_ends_is_an_error_that_says_so() -> None:
 
 
 def test_a_cluster_that_all_workers_have_left_is_an_error_that_says_so() -> None:
-    options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": None}
-    with LocalCluster(**options, host="127.0.0.1", protocol="tcp://") as cluster, Client(cluster) as client:
+    with LocalCluster(**HERE, host="127.0.0.1", protocol="tcp://") as cluster, Client(cluster) as client:
 
         def leaving(done: int) -> None:
             if done == 2:

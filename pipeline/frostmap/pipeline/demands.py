@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import psutil
 from dask.system import CPU_COUNT
@@ -10,6 +12,7 @@ from rich.filesize import decimal
 
 from frostmap.pipeline import cubes
 from frostmap.pipeline.errors import UserError
+from frostmap.pipeline.frames import frames
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import Variable
 from frostmap.pipeline.stage import Stage, step_name
@@ -67,12 +70,27 @@ def step_memory(work: Work, stage: Stage, scope: str) -> int:
 
 
 def step_bytes(work: Work, stage: Stage, scope: str) -> int:
-    """Return what a step writes to the cube [bytes], before compression."""
+    """Return what a step writes to the cube [bytes], before compression; blocks outside the region are not written."""
+    if not stage.writes:
+        return 0
     sizes = _sizes(work, scope)
-    return sum(
+    everywhere = sum(
         int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64)) * np.dtype(variable.dtype).itemsize
         for variable in stage.writes
     )
+    return round(everywhere * _share(work, stage))
+
+
+def _share(work: Work, stage: Stage) -> float:
+    """Return the share of the map whose blocks hold a pixel that a stage is made for."""
+    wanted, (height, width) = stage.wanted(work), work.shape
+    if stage.block is None:
+        windows = [window for _, _, window in frames(work)]
+    else:
+        side = stage.block(work)
+        starts = itertools.product(range(0, height, side), range(0, width, side))
+        windows = [(slice(y, min(y + side, height)), slice(x, min(x + side, width))) for y, x in starts]
+    return sum(wanted[window].size for window in windows if wanted[window].any()) / (height * width)
 
 
 def step_chunks(work: Work, stage: Stage, scope: str) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
@@ -86,8 +87,18 @@ class Stage:
     """Peak memory of one task [bytes]; else that of the layers that it reads and writes is taken."""
     window: Callable[[Work], tuple[int, int]] | None = None
     """Rows and columns that a task sees of them; None where it sees the whole map."""
+    """Peak memory of one task [bytes]; None where it is small."""
+    wanted: Callable[[Work], npt.NDArray[np.bool_]] = lambda work: work.inside
+    """(y, x): pixels that it is made for; blocks without any of them are not made, and hold the fill."""
+    block: Callable[[Work], int] | None = lambda work: work.chunk_pixels
+    """Pixels along the side of such a block; None where the blocks are the tiles."""
     version: int = 1
     """Raised when the code changes what it makes, so that old results are made again."""
+
+
+def everywhere(work: Work) -> npt.NDArray[np.bool_]:
+    """Return (y, x): all pixels, for stages that make the map as a whole."""
+    return np.ones(work.shape, bool)
 
 
 def step_name(stage: str, scope: str) -> str:

@@ -89,5 +89,6 @@ ANNUAL_CYCLE = Stage(
     sections=("gap_filling",),
     writes=(COEFFICIENTS, ANNUAL_SPREAD, CLEAR_OBSERVATIONS),
     memory=_memory,
+    wanted=lambda work: work.inside_with_margin,
     version=3,
 )

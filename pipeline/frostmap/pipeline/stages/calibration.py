@@ -24,7 +24,7 @@ from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import Calibration, Recipe
 from frostmap.pipeline.schema import CLUSTER, SOIL_E
 from frostmap.pipeline.soil_clusters import make_clusters
-from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.stage import Products, Stage, everywhere
 from frostmap.pipeline.surveys import read_survey_regions
 from frostmap.pipeline.work import Work
 
@@ -261,4 +261,5 @@ CALIBRATION = Stage(
     sources=_sources,
     sections=("calibration",),
     writes=(CLUSTER, SOIL_E),
+    wanted=everywhere,
 )

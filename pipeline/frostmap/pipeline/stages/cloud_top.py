@@ -480,4 +480,5 @@ CLOUD_TOPS = Stage(
     tolerates=accepts_bad,
     writes=(CLOUD_TOP,),
     memory=_memory,
+    block=None,
 )

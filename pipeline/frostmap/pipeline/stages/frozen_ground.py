@@ -28,7 +28,7 @@ from frostmap.kernels.frost_number import (
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import APPLICABLE, CLUSTER, E_SIGMA, FROST_NUMBER, PROBABILITY, SOIL_E
 from frostmap.pipeline.schema import FROZEN_GROUND as CLASSES
-from frostmap.pipeline.stage import Products, Stage, all_epochs
+from frostmap.pipeline.stage import Products, Stage, all_epochs, everywhere
 from frostmap.pipeline.stages.e_spread import cluster_errors, sum_errors
 from frostmap.pipeline.work import Work
 
@@ -227,5 +227,6 @@ FROZEN_GROUND = Stage(
     inputs=_inputs,
     sections=("frozen_ground",),
     writes=WRITES,
+    wanted=everywhere,
     version=3,
 )

@@ -26,7 +26,7 @@ from frostmap.pipeline.judgement import GROUND
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.reference_maps import compared_epoch, reference_group, reference_scopes
 from frostmap.pipeline.schema import FROZEN_GROUND, INCONSISTENCY
-from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.stage import Products, Stage, everywhere
 from frostmap.pipeline.work import Work
 from frostmap.pipeline.zones import files_of, mask_of, shape_of
 
@@ -146,4 +146,5 @@ INCONSISTENCY_MAPS = Stage(
     sources=_sources,
     causes=_causes,
     writes=(INCONSISTENCY,),
+    wanted=everywhere,
 )

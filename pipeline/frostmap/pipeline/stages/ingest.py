@@ -166,4 +166,5 @@ INGEST = Stage(
     tolerates=accepts_bad,
     writes=RAW,
     memory=_memory,
+    block=None,
 )

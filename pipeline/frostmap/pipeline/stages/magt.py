@@ -20,7 +20,7 @@ from frostmap.pipeline.rasters import on_grid
 from frostmap.pipeline.recipe import BoreholeTable, Recipe
 from frostmap.pipeline.reference_maps import has_covariates
 from frostmap.pipeline.sites import on_plane
-from frostmap.pipeline.stage import Products, Stage
+from frostmap.pipeline.stage import Products, Stage, everywhere
 from frostmap.pipeline.stages.forest import FOLDER
 from frostmap.pipeline.stages.validation import at_boreholes
 from frostmap.pipeline.support_vectors import FOLDS, SupportVectors, chosen, fit, left_out, save
@@ -212,4 +212,5 @@ MAGT = Stage(
     inputs=_inputs,
     sources=_sources,
     causes=_causes,
+    wanted=everywhere,
 )

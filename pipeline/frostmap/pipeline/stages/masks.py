@@ -191,5 +191,6 @@ MASKS = Stage(
     causes=_causes,
     writes=WRITES,
     memory=memory,
+    block=None,
     version=2,
 )

@@ -246,4 +246,5 @@ OBSERVATIONS_KEPT = Stage(
     sections=("quality",),
     writes=OBSERVATIONS,
     memory=_memory,
+    wanted=lambda work: work.inside_with_margin,
 )

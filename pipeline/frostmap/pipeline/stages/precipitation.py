@@ -51,4 +51,5 @@ PRECIPITATION_MADE = Stage(
     causes=lambda work, epoch: causes(fields(work, epoch)),
     writes=written([PRECIPITATION]),
     memory=lambda work, epoch: memory(work, fields(work, epoch)),
+    block=None,
 )

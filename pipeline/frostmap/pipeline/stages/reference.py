@@ -30,7 +30,7 @@ from frostmap.pipeline.reference_files import BLOCK, MapFile, by_threshold, on_p
 from frostmap.pipeline.reference_maps import MAGT, TTOP, compared_epoch, file_of, reference_scopes
 from frostmap.pipeline.schema import FROZEN_GROUND, GROUND_TEMPERATURE, PERMAFROST_SHARE, SOIL_E
 from frostmap.pipeline.schema import REFERENCE as WRITES
-from frostmap.pipeline.stage import Noted, Products, Stage
+from frostmap.pipeline.stage import Noted, Products, Stage, everywhere
 from frostmap.pipeline.stages.forest import FOLDER
 from frostmap.pipeline.stages.frozen_ground import CLASS_KEYS, e_group
 from frostmap.pipeline.stages.magt import FILE, predictors_of
@@ -291,4 +291,5 @@ REFERENCE = Stage(
     causes=_causes,
     writes=WRITES,
     memory=_memory,
+    wanted=everywhere,
 )

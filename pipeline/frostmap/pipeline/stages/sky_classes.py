@@ -275,5 +275,6 @@ SKY_CLASSES = Stage(
     causes=_causes,
     writes=(SKY,),
     memory=_memory,
+    block=_block,
     version=2,
 )

@@ -60,4 +60,5 @@ SOIL_MADE = Stage(
     causes=lambda work, _scope: causes(fields(work)),
     writes=written([SAND, CLAY]),
     memory=lambda work, _scope: memory(work, fields(work)),
+    block=None,
 )

@@ -50,7 +50,7 @@ from frostmap.pipeline.elevation_mosaic import (
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import ElevationCatalogue, Recipe
 from frostmap.pipeline.schema import EASTNESS, ELEVATION, NORTHNESS, SLOPE, TERRAIN, WETNESS, Variable
-from frostmap.pipeline.stage import Noted, Products, Stage
+from frostmap.pipeline.stage import Noted, Products, Stage, everywhere
 from frostmap.pipeline.stages.elevation_cells import ELEVATION_CELLS
 from frostmap.pipeline.stages.elevation_cells import TABLE as TABLE_OF_CELLS
 from frostmap.pipeline.work import KM_PER_DEGREE, Work, open_raster
@@ -496,5 +496,6 @@ TERRAIN_MADE = Stage(
     sections=("terrain",),
     writes=TERRAIN,
     memory=memory,
+    wanted=everywhere,
     version=2,
 )

@@ -182,4 +182,5 @@ VEGETATION = Stage(
     tolerates=accepts_bad,
     writes=(NDVI_SERIES,),
     memory=_memory,
+    block=None,
 )
