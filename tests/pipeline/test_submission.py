@@ -157,7 +157,7 @@ def test_a_cluster_that_all_workers_have_left_is_an_error_that_says_so() -> None
 
         def leaving(done: int) -> None:
             if done == 2:
-                client.retire_workers()
+                cluster.scale(0)
 
         tasks = [delayed(slow, pure=False)(number) for number in range(20)]
         with pytest.raises(ClusterLost, match="no workers any more") as caught:
