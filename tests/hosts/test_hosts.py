@@ -196,6 +196,7 @@ def test_a_host_that_is_cut_off_costs_what_it_had_in_flight(
     ):
         wait_for(lambda: small.has_made(process, 3))
         stood = small.records()
+        time.sleep(1)  # what was returned has come
         network.cut_off("two")
         began = time.monotonic()
         assert process.wait(PATIENCE_S) == 0, small.said()
