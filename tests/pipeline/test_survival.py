@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -58,30 +58,32 @@ def beside(what: Callable[[], None]) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sys.exit", "graceful", "segfault"])
-def test_workers_that_end_at_any_moment_cost_what_was_in_flight(
+def test_workers_that_end_cost_what_they_had_in_flight(
     tmp_path: Path, undisturbed: dict[str, str], mode: Literal["sys.exit", "graceful", "segfault"]
 ) -> None:
-    small = small_run(tmp_path, seconds=0.5, start_seconds=5.0)
-    ended = list[FrostmapError]()
-    with in_place():
-        while True:
-            stood = small.records()
-            with workers(2) as client:
-                first = set(pids(client).values())
-                client.register_plugin(KillWorker("4 s", mode), name="chaos")
-                try:
-                    run(load_recipe(small.recipe), small.folder, client=client)
-                except (UserError, ClusterLost) as error:
-                    ended.append(error)
-                    continue
-                finally:
-                    now = small.records()
-                    assert {name: now[name] for name in stood} == stood, "what stood was made again"
-                replaced = first != set(pids(client).values())
-                break
-    assert ended or replaced or len(tasks_run(tmp_path)) > TASKS, "no worker ended"
-    assert all("workers" in error.what and "again" in error.what + error.remedy for error in ended)
-    assert len(ended) < 6
+    small = small_run(tmp_path, seconds=0.4, start_seconds=5.0)
+    ended: FrostmapError | None = None
+
+    def chaos() -> None:
+        wait_for(lambda: len(small.records()) >= 3)
+        client.register_plugin(KillWorker("0.5 s", mode), name="chaos")
+        end(first)
+        with suppress(ValueError):  # nobody is left who has it
+            client.unregister_worker_plugin("chaos")
+
+    with workers(2) as client, in_place():
+        first = [psutil.Process(pid) for pid in pids(client).values()]
+        try:
+            with beside(chaos):
+                run(load_recipe(small.recipe), small.folder, client=client)
+        except (UserError, ClusterLost) as error:  # four ended on the same task, or none came back
+            ended = error
+    stood = small.records()
+    with workers(2) as client, in_place():
+        run(load_recipe(small.recipe), small.folder, client=client)
+    now = small.records()
+    assert {name: now[name] for name in stood} == stood, "what stood was made again"
+    assert len(stood) == TASKS or ended is not None, "a success with holes"
     assert small.made() == undisturbed
 
 
