@@ -87,7 +87,6 @@ class Stage:
     """Peak memory of one task [bytes]; else that of the layers that it reads and writes is taken."""
     window: Callable[[Work], tuple[int, int]] | None = None
     """Rows and columns that a task sees of them; None where it sees the whole map."""
-    """Peak memory of one task [bytes]; None where it is small."""
     wanted: Callable[[Work], npt.NDArray[np.bool_]] = lambda work: work.inside
     """(y, x): pixels that it is made for; blocks without any of them are not made, and hold the fill."""
     block: Callable[[Work], int] | None = lambda work: work.chunk_pixels
