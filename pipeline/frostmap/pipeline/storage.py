@@ -9,7 +9,7 @@ import functools
 import os
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -239,7 +239,7 @@ class _Bucket(ObjectStore[S3Store]):
                     _refuse_missing_bucket(error)
             return found
 
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+    async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:
         """Yield the names of what is in a group or array."""
 
         async def ask() -> list[str]:
