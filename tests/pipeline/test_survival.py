@@ -93,7 +93,7 @@ def test_a_worker_that_is_stopped_is_replaced_and_harms_nothing_when_it_goes_on(
     tmp_path: Path, undisturbed: dict[str, str], noticed_by: str
 ) -> None:
     """As one is whose machine sleeps or swaps, or hangs in the kernel on a file system that answers no more."""
-    small = small_run(tmp_path, seconds=0.3, stuck_seconds=8.0 if noticed_by == "watchdog" else 3600.0)
+    small = small_run(tmp_path, seconds=0.3, stuck_seconds=15.0 if noticed_by == "watchdog" else 3600.0)
     ttl = "1 hour" if noticed_by == "watchdog" else "15 s"
     stopped = list[psutil.Process]()
 
