@@ -4,7 +4,8 @@
 product's own chunks, and fills the chunks of some places with made-up series (a sine of the year and noise: they are
 no weather, but they are as long and compress as badly); other chunks are not stored, and nothing reads them.
 ``ask FOLDER`` starts the server of the page and asks it for those pixels over HTTP, as the page does: `/pixel`, and
-`/year` of each year. Cold is the first time, with the files put out of the system's memory; warm is again.
+`/year` of each year. Cold is the first time, with the files put out of the system's memory; warm is again. Run it as
+``python -m tests.benchmarks.explorer_once``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from report_once import work_of
 from shapely.geometry import mapping
 
 from frostmap.pipeline import cubes, schema
@@ -30,6 +30,8 @@ from frostmap.pipeline.explorer.server import address, listening, serve
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.simulate.outline import plateau_outline
 from frostmap.pipeline.work import Work
+
+from .report_once import work_of
 
 YEARS = {"training": "2010", "target": "2020"}
 PLACES = 8
