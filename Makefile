@@ -1,6 +1,8 @@
 # Two commands: `make demo` runs the main job, `make test` runs the suite. Both install what they need into .venv.
 .DEFAULT_GOAL := help
 SHELL := bash
+# modules are kept compiled in .venv, whatever the machine's setting: else every worker compiles them at every start
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
