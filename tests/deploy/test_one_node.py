@@ -129,7 +129,7 @@ class Node:
 
     def contents(self, workdir: str) -> dict[str, str]:
         """Return the digest of what each step of a run made."""
-        return {record.name: record.content for record in read_all(self.folder / workdir / "ledger")}
+        return {record.step: record.content for record in read_all(self.folder / workdir / "ledger")}
 
 
 def until(what: Callable[[], Any], within: float, doing: str) -> Any:
