@@ -128,8 +128,9 @@ class Node:
         return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.json")}
 
     def contents(self, workdir: str) -> dict[str, str]:
-        """Return the digest of what each step of a run made."""
-        return {record.step: record.content for record in read_all(self.folder / workdir / "ledger")}
+        """Return the digest of what each step of a run made; not of maps and report, which name the recipe."""
+        records = read_all(self.folder / workdir / "ledger")
+        return {each.step: each.content for each in records if not each.step.startswith(("maps", "report"))}
 
 
 def until(what: Callable[[], Any], within: float, doing: str) -> Any:
@@ -203,7 +204,8 @@ def demo(node: Node) -> dict[str, str]:
 
 
 def test_apply_brings_the_demo_to_its_map(node: Node, demo: dict[str, str]) -> None:
-    assert any(name.startswith("report") for name in demo)
+    assert any(name.startswith("frozen_ground") for name in demo)
+    assert (node.folder / "demo" / "report" / "index.html").is_file()
     assert list((node.folder / "demo").glob("maps/*.tif"))
     assert (node.folder / "demo" / "metrics.json").is_file()
 
@@ -261,14 +263,14 @@ def test_a_run_makes_its_pods_as_many_as_there_is_work_for_and_removes_them(node
 
 def test_a_worker_that_is_deleted_costs_no_result(node: Node, demo: dict[str, str]) -> None:
     run = node.start("deleted", node.recipe(workers=2))
-    victims = []
+    victims, event = list[str](), Document()
     for event in steps_of(run):
         if event.get("event") == "progress" and len(victims) < 2 and event["done"] > 2 * len(victims):
             name = node.workers()[0]["metadata"]["name"]
             node.do("delete", "pod", name, "--wait=false", "--grace-period=0", "--force")
             victims.append(name)
     _, errors = run.communicate(timeout=1200)
-    assert run.returncode == 0, errors
+    assert run.returncode == 0, (event, errors)
     assert len(set(victims)) == 2
     assert same_as(demo, node.contents("deleted"))
 
@@ -284,7 +286,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_with_an_error_that_says_so_and_th
             node.do("delete", "pod", scheduler["metadata"]["name"], "--grace-period=0", "--force")
             lost = True
     _, errors = run.communicate(timeout=180)
-    assert last["error"]["kind"] == "ClusterLost", (last, errors)
+    assert last.get("error", {}).get("kind") == "ClusterLost", (last, errors)
     assert run.returncode == last["exit_code"] != 0
     assert "run again" in last["error"]["remedy"]
     assert node.get("daskclusters") == []
@@ -311,11 +313,11 @@ def test_an_interrupted_run_leaves_nothing(node: Node, demo: dict[str, str], end
 
 
 def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: Node, demo: dict[str, str]) -> None:
-    """Workers are told that they have more than their containers do: else Dask would spill, and `run` refuse."""
+    """Workers are not told how little their containers have: else Dask would spill, and `run` refuse."""
     deceived = node.manifest.with_name("deceived.yaml")
     text, told = node.manifest.read_text(encoding="utf-8"), "- --memory-limit\n        - "
     assert told in text
-    deceived.write_text(text.replace(f'{told}"1.0"', f"{told}4GiB"), encoding="utf-8")
+    deceived.write_text(text.replace(f'{told}"1.0"', f'{told}"0"'), encoding="utf-8")
     run = node.start("memory", node.recipe(kubernetes={"manifest": str(deceived)}, workers=1, memory_gib=OUTGROWN_GIB))
     reasons: set[str] = set()
     while run.poll() is None:
@@ -327,7 +329,7 @@ def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: N
     said, errors = run.communicate()
     assert run.returncode == 2, said + errors
     assert "memory" in json.loads(said.splitlines()[-1])["error"]["what"]
-    assert "OOMKilled" in reasons
+    assert "OOMKilled" in reasons, said
     again = node.start("memory", node.recipe(workers=2))
     _, errors = again.communicate(timeout=1200)
     assert again.returncode == 0, errors
