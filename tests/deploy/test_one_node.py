@@ -36,7 +36,7 @@ USER = 10001
 UNTIL = "ingest"
 """How far runs go that are disturbed."""
 OUTGROWN_GIB = 0.3
-"""A worker starts with that, but cannot make the demo's chunks."""
+"""A worker starts with that and makes the raw cube, but cannot fill its gaps."""
 OVERLAY = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
@@ -318,7 +318,10 @@ def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: N
     text, told = node.manifest.read_text(encoding="utf-8"), "- --memory-limit\n        - "
     assert told in text
     deceived.write_text(text.replace(f'{told}"1.0"', f'{told}"0"'), encoding="utf-8")
-    run = node.start("memory", node.recipe(kubernetes={"manifest": str(deceived)}, workers=1, memory_gib=OUTGROWN_GIB))
+    last = "gap_filling"
+    run = node.start(
+        "memory", node.recipe(kubernetes={"manifest": str(deceived)}, workers=1, memory_gib=OUTGROWN_GIB), last
+    )
     reasons: set[str] = set()
     while run.poll() is None:
         for pod in node.workers():
@@ -330,7 +333,7 @@ def test_what_outgrows_its_memory_is_named_and_the_run_goes_on_with_more(node: N
     assert run.returncode == 2, said + errors
     assert "memory" in json.loads(said.splitlines()[-1])["error"]["what"]
     assert "OOMKilled" in reasons, said
-    again = node.start("memory", node.recipe(workers=2))
+    again = node.start("memory", node.recipe(workers=2), last)
     _, errors = again.communicate(timeout=1200)
     assert again.returncode == 0, errors
     assert same_as(demo, node.contents("memory"))
