@@ -532,7 +532,7 @@ def test_a_place_belongs_to_the_work_directory_that_ran_there_first(s3: Any, tmp
             assert caught.value.found.startswith(f"{expected}, since 20")
             assert "name another prefix in store.location" in caught.value.remedy
         assert len(plan.plan(other.recipe(), other.workdir).steps) == 5  # reading is free
-        assert {(each.done, each.tasks) for each in by_tile(work)} == {(2, 2)}
+        assert {(each.done, each.tasks) for each in by_tile(work)} == {(4, 4)}
         assert contents(first.storage) == before
         assert first.run() == []
 

@@ -33,12 +33,12 @@ CUBE = "cube.zarr"
 """Name of the cube in a storage."""
 
 PATIENCE = {
-    "max_retries": 9,
-    "backoff": {"init_backoff": timedelta(seconds=0.5), "max_backoff": timedelta(seconds=15), "base": 3},
+    "max_retries": 14,
+    "backoff": {"init_backoff": timedelta(seconds=1), "max_backoff": timedelta(seconds=15), "base": 3},
     "retry_timeout": timedelta(minutes=3),
 }
-"""How requests are repeated: for about a minute, in which a service can be started again. obstore draws each wait at
-random, from the first to `base` times the last."""
+"""How requests are repeated: for about a minute, seldom less than half of it, in which a service can be started again.
+obstore draws each wait at random, from the first to `base` times the last."""
 
 HASTE = {"max_retries": 5}
 """How they are where the first question is whether there is a service at all: for about two seconds."""
