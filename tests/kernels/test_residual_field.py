@@ -1,5 +1,6 @@
 """The residuals of clear cells tell the residuals of cloudy ones as kriging with their own covariance does."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numba
@@ -8,10 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from frostmap.kernels import residual_field as module
 from frostmap.kernels.residual_field import (
     ResidualCovariance,
+    _least_squares_not_negative,
+    _tried,
     add_residuals,
     interpolate_field,
     residual_covariance,
@@ -33,12 +37,15 @@ Cells = NDArray[np.int64]
 
 
 @pytest.fixture
-def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Try fewer covariances where loops are slow."""
     if numba.config.DISABLE_JIT:
+        _tried.cache_clear()
         monkeypatch.setattr(module, "STRETCHES", (1.0,))
         monkeypatch.setattr(module, "SHORT_RANGES", (1.0,))
         monkeypatch.setattr(module, "LONG_RANGES", (4.0, 8.0))
+    yield
+    _tried.cache_clear()
 
 
 def summed(residual: NDArray[np.float32], cell: int) -> tuple[Cells, Cells, Cells]:
@@ -188,6 +195,22 @@ def test_the_covariance_of_an_elongated_field_is_found() -> None:
     assert min(direction, np.pi - direction) < 0.5
     assert 4.0 < sill < 14.0
     assert nugget < 2.5
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_least_squares_without_negative_values_are_those_of_scipy(seed: int, alike: bool) -> None:
+    rng = np.random.default_rng(seed)
+    columns, wanted = rng.random((2, 6, 20)), rng.random(20)
+    if alike:
+        columns[:, 5] = 2.0 * columns[:, 4]  # as the sampling variance is where all cells have one count
+    chosen = np.array([[0, 2, 4, 5], [1, 3, 4, 5]])
+    found, misfits = _least_squares_not_negative(columns @ columns.transpose(0, 2, 1), columns @ wanted, chosen)
+    for n, m in np.ndindex(2, 2):
+        best, root = nnls(columns[n, chosen[m]].T, wanted)
+        np.testing.assert_allclose(misfits[n, m], root**2 - wanted @ wanted, atol=1e-8)
+        np.testing.assert_allclose(columns[n, chosen[m]].T @ found[n, m], columns[n, chosen[m]].T @ best, atol=1e-5)
+        assert found[n, m, 3] == 0.0 or not alike
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(0, 11), st.integers(0, 7))

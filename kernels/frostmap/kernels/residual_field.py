@@ -38,7 +38,8 @@ _PER_KELVIN = 100.0  # residuals are summed as integers of 0.01 K
 _MAD = 1.4826  # median absolute deviation to standard deviation of a normal distribution
 _BLOCK = 4  # cells along each side of a square that shares its neighbours: one matrix is factored for all of them
 _LEAST_NOISE = 1e-3  # of the components' variance: matrices of smooth covariances are else near singular
-_SWEEPS, _SETTLED = 200, 1e-5  # of the non-negative least squares: most, and the relative change that ends them
+_SINGULAR = 1e-12  # share of an unknown's own variance by which it differs from the others: less is no difference
+_BETTER = 1e-12  # by how much more unknowns have to explain more
 _MATH = {"contract", "arcp", "nsz", "reassoc"}  # without "nnan" and "ninf": NaN keeps its meaning
 
 
@@ -314,34 +315,69 @@ def _least_squares_not_negative(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the best solutions without a negative value of normal equations, and their misfits less a constant.
 
-    Of each of several equations (the first axis) and each choice of unknowns (the second).
+    Of each of several equations (the first axis) and each choice of unknowns (the second). The best is among the
+    solutions for some unknowns, the others being 0, that have no negative value: all are tried, parts before the whole.
     """
     choices, unknowns = chosen.shape
     solutions = np.zeros((gram.shape[0], choices, unknowns))
     misfits = np.zeros((gram.shape[0], choices))
+    factor, value, used = np.empty((unknowns, unknowns)), np.empty(unknowns), np.empty(unknowns, np.int64)
     for n in range(gram.shape[0]):
         for m in range(choices):
-            solution = solutions[n, m]
-            for _ in range(_SWEEPS):
-                change, size = 0.0, 0.0
+            for some in range(1, 2**unknowns):
+                size = 0
                 for a in range(unknowns):
-                    row = chosen[m, a]
-                    rest = right[n, row]
-                    for b in range(unknowns):
-                        if b != a:
-                            rest -= gram[n, row, chosen[m, b]] * solution[b]
-                    value = max(0.0, rest / gram[n, row, row]) if gram[n, row, row] > 0.0 else 0.0
-                    change += abs(value - solution[a])
-                    size += value
-                    solution[a] = value
-                if change <= _SETTLED * size:
-                    break
-            for a in range(unknowns):
-                explained = 0.0
-                for b in range(unknowns):
-                    explained += gram[n, chosen[m, a], chosen[m, b]] * solution[b]
-                misfits[n, m] += solution[a] * (explained - 2.0 * right[n, chosen[m, a]])
+                    if some >> a & 1:
+                        used[size] = chosen[m, a]
+                        size += 1
+                if not _solved(gram[n], right[n], used[:size], factor, value):
+                    continue
+                misfit, negative = 0.0, False
+                for a in range(size):
+                    misfit -= value[a] * right[n, used[a]]  # of a solution of the normal equations
+                    negative |= value[a] < 0.0
+                if negative or misfit >= misfits[n, m] - _BETTER * abs(misfits[n, m]):
+                    continue
+                misfits[n, m] = misfit
+                size = 0
+                for a in range(unknowns):
+                    solutions[n, m, a] = 0.0
+                    if some >> a & 1:
+                        solutions[n, m, a] = value[size]
+                        size += 1
     return solutions, misfits
+
+
+@compiled(error_model="numpy")
+def _solved(
+    gram: NDArray[np.float64],
+    right: NDArray[np.float64],
+    used: NDArray[np.int64],
+    factor: NDArray[np.float64],
+    value: NDArray[np.float64],
+) -> bool:
+    """Solve normal equations for some unknowns, by Cholesky's factor; say whether there is one solution."""
+    size = used.shape[0]
+    for a in range(size):
+        for b in range(a + 1):
+            entry = gram[used[a], used[b]]
+            for k in range(b):
+                entry -= factor[a, k] * factor[b, k]
+            if b < a:
+                factor[a, b] = entry / factor[b, b]
+            elif entry <= _SINGULAR * gram[used[a], used[a]]:
+                return False
+            else:
+                factor[a, a] = np.sqrt(entry)
+        entry = right[used[a]]
+        for k in range(a):
+            entry -= factor[a, k] * value[k]
+        value[a] = entry / factor[a, a]
+    for a in range(size - 1, -1, -1):
+        for k in range(a + 1, size):
+            value[a] -= factor[k, a] * value[k]
+        value[a] /= factor[a, a]
+    return True
 
 
 def residual_field(
