@@ -431,7 +431,7 @@ def test_prometheus_reads_how_far_a_run_is_from_the_schedulers_page(root: Path, 
     assert end["frostmap_steps_done"] == 5
     assert end["frostmap_left_seconds"] == 0
     assert end["frostmap_written_bytes"] == runs(root / "work")[0].cost.bytes_written
-    assert end["dask_scheduler_tasks_forgotten_total"] > 0  # Dask's own are there, too
+    assert "dask_scheduler_tasks_forgotten_total" in end  # Dask's own are there, too
 
 
 def test_a_scheduler_without_prometheus_is_asked_once(threads: Client, monkeypatch: pytest.MonkeyPatch) -> None:
