@@ -2,7 +2,8 @@
 
 ``prepare FOLDER`` simulates the plateau's maps and writes the cube and tables of a finished run (minutes; not
 measured); ``report FOLDER`` draws the figures and writes the page as a run does, on two worker processes, and tells the
-time, the memory of all processes together, and the size of the page.
+time, the memory of all processes together, and the size of the page. ``export FOLDER`` writes all maps on four grids,
+as GeoTIFFs and NetCDF: its memory must not grow with the map. After the folder, pixels along a tile's side.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from frostmap.catalogs.grids import parse_tile, pixel_area_km2
 from frostmap.kernels.frost_number import frost_number, frozen_ground, permafrost_probability
 from frostmap.pipeline import cubes, schema
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
+from frostmap.pipeline.products.export import export
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.simulate.climate import landscape
 from frostmap.pipeline.simulate.outline import inside, plateau_outline
@@ -198,6 +200,25 @@ def measure(folder: Path, pixels: int) -> dict[str, float]:
     }
 
 
+def measure_export(folder: Path, pixels: int) -> dict[str, float]:
+    """Write the maps as products; return seconds, and bytes of memory: at rest, and the most beyond that."""
+    work = work_of(folder, pixels)
+    (work.folder / "recipe.yaml").write_text("frostmap: 1\n", encoding="utf-8")  # of provenance; none was run
+    at_rest = psutil.Process().memory_info().rss
+    with _Memory() as memory:
+        began = time.perf_counter()
+        exported = export(work, folder / "products", formats=("cog", "netcdf"))
+        seconds = time.perf_counter() - began
+    return {
+        "pixels": int(work.inside.sum()),
+        "files": len(exported.files),
+        "bytes": sum(path.stat().st_size for path in exported.files),
+        "seconds": round(seconds, 1),
+        "rest_bytes": at_rest,
+        "peak_bytes": memory.peak,
+    }
+
+
 class _Memory:
     """Looks every fifth of a second how much memory this process and its children take together."""
 
@@ -232,4 +253,4 @@ if __name__ == "__main__":
     if what == "prepare":
         prepare(where, size)
     else:
-        sys.stdout.write(json.dumps(measure(where, size)))
+        sys.stdout.write(json.dumps({"report": measure, "export": measure_export}[what](where, size)) + "\n")

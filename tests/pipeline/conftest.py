@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +55,36 @@ def client() -> Iterator[Client]:
         yield connection
 
 
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory, client: Client) -> Path:
-    """Return a simulated archive of two tiles and two years."""
-    folder = tmp_path_factory.mktemp("simulated") / "archive"
-    write_archive(folder, TINY, client=client)
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder of the whole session that is made by the first of pytest's processes that asks for it.
+
+    What `make` returns is kept beside it; `what_was_made` reads it.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    with Path(f"{folder}.lock").open("w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = Path(f"{folder}.pickle")
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            folder.mkdir()
+            done.write_bytes(pickle.dumps(make(folder)))
     return folder
+
+
+def what_was_made(folder: Path) -> Any:
+    """Return what the function returned that made a folder."""
+    return pickle.loads(Path(f"{folder}.pickle").read_bytes())  # noqa: S301  # written above
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Return a simulated archive of two tiles and two years."""
+
+    def make(folder: Path) -> None:
+        write_archive(folder / "archive", TINY, client=request.getfixturevalue("client"))
+
+    return made_once(tmp_path_factory, "simulated", make) / "archive"
 
 
 def recipe_content(archive: Path, **changes: Any) -> dict[str, Any]:
@@ -97,18 +124,25 @@ def make_recipe(archive: Path, **changes: Any) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def pristine(archive: Path, client: Client, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def pristine(archive: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Finished:
     """Return a finished run that no test may change."""
-    folder, events = tmp_path_factory.mktemp("run") / "work", []
     recipe = make_recipe(archive)
-    run(recipe, folder, client=client, report=events.append)
-    return Finished(recipe, folder, events)
+
+    def make(folder: Path) -> list[Event]:
+        events: list[Event] = []
+        run(recipe, folder / "work", client=request.getfixturevalue("client"), report=events.append)
+        return events
+
+    folder = made_once(tmp_path_factory, "run", make)
+    return Finished(recipe, folder / "work", what_was_made(folder))
 
 
 @pytest.fixture(scope="session")
 def mapped(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Return maps of simulated degree-day sums, seconds of work, that no test may change."""
-    return Finished(*map_given_sums(tmp_path_factory.mktemp("mapped"), TINY), [])
+    folder = made_once(tmp_path_factory, "mapped", lambda folder: map_given_sums(folder, TINY))
+    recipe, work = what_was_made(folder)
+    return Finished(recipe, work, [])
 
 
 @pytest.fixture

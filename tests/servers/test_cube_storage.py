@@ -34,7 +34,7 @@ from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.run import run
 from frostmap.pipeline.schema import LST, QC
 from frostmap.pipeline.simulate import write_archive
-from frostmap.pipeline.storage import CUBE, Storage, StorageError
+from frostmap.pipeline.storage import CUBE, Storage, StorageError, bytes_received
 from frostmap.pipeline.watching.progress import by_tile
 from frostmap.pipeline.work import Work
 
@@ -89,6 +89,19 @@ def test_many_objects_come_in_the_order_asked_for_and_missing_ones_as_none(stora
     assert list(storage.read_all(asked)) == expected
     storage.delete(storage.list("n/"))
     assert storage.list("") == {}
+
+
+def test_what_an_object_store_sends_is_counted(storage: Storage) -> None:
+    write(storage, counts())
+    sizes = {key: stored.size for key, stored in storage.list("").items()}
+    before = bytes_received()
+    assert sum(len(content or b"") for _, content in storage.read_all(sizes)) == sum(sizes.values())
+    assert bytes_received() - before == (sum(sizes.values()) if storage.is_remote else 0)
+    before = bytes_received()
+    cubes.open_group(storage, GROUP).load()
+    data = sum(size for key, size in sizes.items() if "/c/" in key)
+    assert data > 0
+    assert (bytes_received() - before >= data) == storage.is_remote
 
 
 def test_more_objects_than_a_server_lists_at_a_time(storage: Storage) -> None:

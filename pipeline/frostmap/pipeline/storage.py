@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,6 +52,25 @@ _AT_ONCE = 8  # objects that are read or removed at a time
 _SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN")
 
 T = TypeVar("T")
+
+
+class _Received:
+    """Counts what came from object stores; the system counts files alone."""
+
+    def __init__(self) -> None:
+        self._lock, self.bytes = threading.Lock(), 0
+
+    def add(self, size: int) -> None:
+        with self._lock:
+            self.bytes += size
+
+
+_RECEIVED = _Received()
+
+
+def bytes_received() -> int:
+    """Return how many bytes this process has had from object stores since it began."""
+    return _RECEIVED.bytes
 
 
 class StorageError(FrostmapError):
@@ -113,10 +133,13 @@ class Storage:
             return None
         with _explained(self.place, key):
             try:
-                return _whole(lambda: bytes(obstore.get(_objects(self), key).bytes()))
+                content = _whole(lambda: bytes(obstore.get(_objects(self), key).bytes()))
             except FileNotFoundError as error:
                 _refuse_missing_bucket(error)
                 return None
+        if self.is_remote:
+            _RECEIVED.add(len(content))
+        return content
 
     def read_all(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
         """Yield objects with their keys, in order, several on their way at a time, and no more in memory."""
@@ -237,6 +260,7 @@ class _Bucket(ObjectStore[S3Store]):
                     await obstore.get_async(self.store, key)
                 except FileNotFoundError as error:
                     _refuse_missing_bucket(error)
+            _RECEIVED.add(0 if found is None else len(found))
             return found
 
     async def list_dir(self, prefix: str) -> AsyncGenerator[str, None]:

@@ -136,7 +136,7 @@ def _classes(work: Work, classes: npt.NDArray[np.uint8], legend: Mapping[int, tu
 
 def _numbers(work: Work, values: npt.NDArray[Any], layer: Layer) -> dict[str, Any]:
     known = work.inside & np.isfinite(values)
-    low, high = layer.ends or _ends(values[known], layer.middle)
+    low, high = layer.ends or ends_of(values[known], layer.middle)
     share = np.clip((np.where(known, values, low) - low) / (high - low), 0, 1)
     codes = np.where(known, FIRST + np.rint(share * (LEVELS - 1)), np.where(work.inside, NO_VALUE, OUTSIDE))
     shades = mpl.colormaps[layer.colours](np.linspace(0, 1, LEVELS))[:, :3]
@@ -150,7 +150,14 @@ def _numbers(work: Work, values: npt.NDArray[Any], layer: Layer) -> dict[str, An
     }
 
 
-def _ends(values: npt.NDArray[Any], middle: float | None) -> tuple[float, float]:
+def ends_of(values: npt.NDArray[Any], middle: float | None) -> tuple[float, float]:
+    """Return what the first and the last colour stand for: 1 and 99 % of the values, as far to both sides of `middle`.
+
+    Examples
+    --------
+    >>> ends_of(np.array([0.0, 1.0]), None)
+    (0.01, 0.99)
+    """
     if not values.size:
         return 0.0, 1.0
     low, high = (float(each) for each in np.percentile(values, [1, 99]))

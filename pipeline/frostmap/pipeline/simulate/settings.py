@@ -17,8 +17,8 @@ class Simulation(BaseModel):
     seed: int = Field(default=2020, ge=0, lt=2**63)
     """Chooses the plateau: fields, weather and sites all follow from it."""
 
-    pixels_per_tile: int = Field(default=80, ge=8, le=4800)
-    """Pixels along a tile's side: 1200 is the real 1 km, 80 makes pixels of 13.9 km."""
+    pixels_per_tile: int = Field(default=72, ge=8, le=4800)
+    """Pixels along a tile's side: 1200 is the real 1 km, 72 makes pixels of 15.4 km."""
 
     tiles: tuple[str, ...] = Field(default=("h23v05", "h24v05", "h25v05", "h25v06", "h26v05", "h26v06"), min_length=1)
     """Tiles to write, by the address in granule names."""

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Self
 import psutil
 from distributed import Client, Worker
 
+from frostmap.pipeline.storage import bytes_received
+
 METRIC = "frostmap"
 """Under which name a worker tells the scheduler, with each heartbeat."""
 
@@ -23,7 +25,7 @@ class Tally(NamedTuple):
     core_seconds: float
     """Time that its tasks have held a thread [s]; a task has one."""
     bytes_read: int
-    """From files, as the system counts them: from the disk or from its cache; not from an object store."""
+    """From files, as the system counts them, from the disk or from its cache; and from object stores."""
     peak_bytes: int
     """The most memory that its process has had."""
 
@@ -37,7 +39,7 @@ class Cost:
     core_seconds: float = 0.0
     """Of all workers' tasks together [s]."""
     bytes_read: int = 0
-    """From files, by the workers; what comes from an object store is not counted."""
+    """From files and object stores, by the workers; what an archive sends counts when its file is read."""
     bytes_written: int = 0
     """Chunks as they are stored, and files."""
     peak_bytes: int = 0
@@ -105,8 +107,8 @@ def tally(dask_worker: Worker) -> Tally:
 
 
 def _bytes_read() -> int:
-    """Return what this process has read of files, and its children, in one of which HDF4 granules are read."""
-    read = 0
+    """Return what this process has read, and of files its children, in one of which HDF4 granules are read."""
+    read = bytes_received()
     listings = Path("/proc/self/task").glob("*/children")  # a hundredth of what psutil takes to find them
     for process in (os.getpid(), *(int(child) for listing in listings for child in _words(listing))):
         with contextlib.suppress(psutil.Error, AttributeError):  # it has ended, or the system does not count
