@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+# two processes of tests at a time; those of one file are run by one of them, in order
+PAIR := -n 2 --dist loadfile
 COMPILE := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--no-emit-index-url --no-header pyproject.toml
 
@@ -36,8 +38,8 @@ demo: $(VENV)/run ## simulate a plateau, map its frozen ground, open the report'
 	@$(BIN)/frostmap demo
 
 test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
-	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/kernels
-	@$(BIN)/python -m pytest -m "not slow and not servers and not pages"
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q $(PAIR) tests/kernels
+	@$(BIN)/python -m pytest $(PAIR) -m "not slow and not servers and not pages"
 
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth, runs that are killed, several hosts
 	@$(BIN)/python -m pytest -m "slow and not servers" tests
@@ -46,7 +48,7 @@ soak: $(VENV)/dev ## the small demo in a loop for MINUTES, its workers killed at
 	@$(BIN)/python -m tests.benchmarks.soak_once $(or $(MINUTES),30)
 
 test-pages: $(VENV)/dev ## what tutorial, how-tos and notebooks say to type, typed (a quarter of an hour)
-	@$(BIN)/python -m pytest -m pages tests
+	@$(BIN)/python -m pytest $(PAIR) -m pages tests
 
 test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 servers (the former need PostgreSQL)
 	@$(BIN)/python -m pytest -m servers tests/servers

@@ -30,6 +30,7 @@ from frostmap.pipeline.experiments.populations import (
     some,
 )
 from frostmap.pipeline.experiments.sampling_designs import (
+    SIZES,
     Case,
     Settings,
     cause_of,
@@ -42,6 +43,7 @@ from frostmap.pipeline.experiments.sampling_designs import (
     table,
     verdict,
 )
+from frostmap.pipeline.experiments.table1 import fitting_sizes
 from frostmap.pipeline.ledger import forget
 from frostmap.pipeline.simulate.positions import Places, Window
 from frostmap.pipeline.simulate.truth import truth
@@ -174,6 +176,15 @@ def test_a_sample_larger_than_the_population_is_refused(population: Population) 
     with pytest.raises(UserError, match="fewer pixels") as caught:
         sampling_designs.draw(population, "lhs", 100_000, QUICK)
     assert "lhs, 100000 samples" in str(caught.value)
+
+
+def test_sizes_that_the_map_has_no_pixels_for_are_left_out_unless_they_were_asked_for() -> None:
+    assert fitting_sizes(SIZES, 9431, strict=False) == ((1000, 3000, 5000), (10_000,))
+    assert fitting_sizes(SIZES, 10_000) == (SIZES, ())
+    for strict, candidates in ((True, 9431), (False, 999)):
+        with pytest.raises(UserError, match="fewer pixels") as caught:
+            fitting_sizes(SIZES, candidates, strict=strict)
+        assert str(candidates) in str(caught.value)
 
 
 def test_an_unknown_design_is_refused_by_name() -> None:

@@ -479,7 +479,10 @@ def sampling_designs(
         typer.Option(metavar="NAME", help="A sampling design; may be repeated. Default: the paper's four."),
     ] = None,
     size: Annotated[
-        list[int] | None, typer.Option(min=50, help="Samples; may be repeated. Default: 1000, 3000, 5000, 10,000.")
+        list[int] | None,
+        typer.Option(
+            min=50, help="Samples; may be repeated. Default: of 1000, 3000, 5000, 10,000 those that the map allows."
+        ),
     ] = None,
     trees: Annotated[int, typer.Option(min=10, max=5000, help="Trees of a forest.")] = 500,
     judges: Annotated[
@@ -502,9 +505,11 @@ def sampling_designs(
         designs = known_designs(design or DESIGNS)
         settings = Settings(designs, tuple(size or SIZES), trees=trees, seed=seed, judges=judges)
         with session.progress(1) as report:
-            found = run_table1(work, settings, scheduler=scheduler, report=report)
+            found = run_table1(work, settings, scheduler=scheduler, report=report, strict=bool(size))
         files = [str(path.resolve()) for path in found.files]
         session.emit({"event": "done", "winner": found.verdict.winner, "best": found.verdict.best, "files": files})
+        if found.left_out:
+            session.say(f"left out {', '.join(f'{n:,}' for n in found.left_out)} samples: the map has too few pixels")
         session.say(f"winner   {found.verdict.winner}; smallest RMSE: {found.verdict.best}")
         for path in files:
             session.say(f"wrote    {path}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from dask.delayed import delayed
 from distributed import Client
 
 from frostmap.pipeline import ledger
-from frostmap.pipeline.errors import DataIncomplete
+from frostmap.pipeline.errors import DataIncomplete, UserError
 from frostmap.pipeline.evaluation.tables import Section, Table
 from frostmap.pipeline.evaluation.tables import published as published_table
 from frostmap.pipeline.experiments.drawings import save_figure, table1_figure
@@ -63,6 +63,8 @@ class Found:
     files: tuple[Path, ...]
     seconds: float
     """Of this call; cases that an earlier one made cost nothing."""
+    left_out: tuple[int, ...] = ()
+    """Sizes that the map has too few pixels for."""
 
 
 def run_table1(
@@ -72,10 +74,12 @@ def run_table1(
     client: Client | None = None,
     scheduler: str | None = None,
     report: Reporter = lambda _event: None,
+    strict: bool = True,
 ) -> Found:
     """Make the experiment on a finished run, and write its table and figure to the work directory.
 
-    Cases that an earlier call has made from the same covariates and the same E are kept.
+    Cases that an earlier call has made from the same covariates and the same E are kept. Where the map has too few
+    pixels for a size, that is an error; unless `strict`, the other sizes are tried.
 
     Raises
     ------
@@ -92,6 +96,9 @@ def run_table1(
         population = delayed(read_population)(covariates, e, work.inside, work.geobox, settings.judges, settings.seed)
         title = "sampling designs"
         report(Event("started", NAME, title))
+        described = connection.compute(delayed(describe)(population)).result()
+        fitting, left_out = fitting_sizes(settings.sizes, described["pixels"] - described["judges"], strict=strict)
+        settings = replace(settings, sizes=fitting)
         cases = experiment(
             population,
             settings,
@@ -100,9 +107,35 @@ def run_table1(
             keep=lambda case: save_case(folder, cause, case),
             progress=lambda done, total: report(Event("progress", NAME, title, "", done, total)),
         )
-        described = connection.compute(delayed(describe)(population)).result()
         report(Event("finished", NAME, title, "", len(cases), len(cases), time.monotonic() - began))
-    return _written(work, settings, cases, described, time.monotonic() - began)
+    return _written(work, settings, cases, described, left_out, time.monotonic() - began)
+
+
+def fitting_sizes(
+    sizes: Sequence[int], candidates: int, *, strict: bool = True
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of samples that so many pixels allow, and those that they do not.
+
+    Raises
+    ------
+    UserError
+        None is allowed; or, where `strict`, one is not.
+
+    Examples
+    --------
+    >>> fitting_sizes((1000, 10_000), 9431, strict=False)
+    ((1000,), (10000,))
+    """
+    fitting, left_out = tuple(n for n in sizes if n <= candidates), tuple(n for n in sizes if n > candidates)
+    if not fitting or (strict and left_out):
+        raise UserError(
+            "there are fewer pixels than a sample wants",
+            where=f"{max(left_out)} samples",
+            found=f"{candidates} pixels with E and all predictors, beside those that judge",
+            wanted=f"at least {max(left_out)}",
+            remedy="try smaller samples (--size), or a larger region",
+        )
+    return fitting, left_out
 
 
 def contents_of(work: Work, steps: Sequence[str]) -> list[str]:
@@ -125,7 +158,14 @@ def contents_of(work: Work, steps: Sequence[str]) -> list[str]:
     return [record.content for record in records.values() if record is not None]
 
 
-def _written(work: Work, settings: Settings, cases: list[Case], described: dict[str, Any], seconds: float) -> Found:
+def _written(
+    work: Work,
+    settings: Settings,
+    cases: list[Case],
+    described: dict[str, Any],
+    left_out: tuple[int, ...],
+    seconds: float,
+) -> Found:
     won = verdict(cases, settings.seed)
     rows = table(cases)
     folder = work.folder / FOLDER
@@ -133,6 +173,7 @@ def _written(work: Work, settings: Settings, cases: list[Case], described: dict[
     content = {
         "settings": asdict(settings),
         "pixels": described,
+        "left_out": left_out,
         "rule": RULE,
         "verdict": asdict(won),
         "cost": {
@@ -147,7 +188,7 @@ def _written(work: Work, settings: Settings, cases: list[Case], described: dict[
     paths[1].write_text(json.dumps(content, indent=2), encoding="utf-8")
     paths[2].write_text(document(cases, won, described, work.recipe.simulated), encoding="utf-8")
     save_figure(table1_figure(rows, won, work.recipe.simulated), paths[3])
-    return Found(tuple(cases), won, tuple(paths), seconds)
+    return Found(tuple(cases), won, tuple(paths), seconds, left_out)
 
 
 def document(cases: Sequence[Case], won: Verdict, described: dict[str, Any], simulated: bool) -> str:
