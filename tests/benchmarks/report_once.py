@@ -183,7 +183,7 @@ def measure(folder: Path, pixels: int) -> dict[str, float]:
             n_workers=2, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
         ) as cluster,
         Client(cluster) as client,
-        _Memory() as memory,
+        Memory() as memory,
     ):
         began = time.perf_counter()
         files = REPORT.function(work, "").files
@@ -205,7 +205,7 @@ def measure_export(folder: Path, pixels: int) -> dict[str, float]:
     work = work_of(folder, pixels)
     (work.folder / "recipe.yaml").write_text("frostmap: 1\n", encoding="utf-8")  # of provenance; none was run
     at_rest = psutil.Process().memory_info().rss
-    with _Memory() as memory:
+    with Memory() as memory:
         began = time.perf_counter()
         exported = export(work, folder / "products", formats=("cog", "netcdf"))
         seconds = time.perf_counter() - began
@@ -219,7 +219,7 @@ def measure_export(folder: Path, pixels: int) -> dict[str, float]:
     }
 
 
-class _Memory:
+class Memory:
     """Looks every fifth of a second how much memory this process and its children take together."""
 
     def __init__(self) -> None:
@@ -227,7 +227,7 @@ class _Memory:
         self._done = threading.Event()
         self._looking = threading.Thread(target=self._look, daemon=True)
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Memory:
         self._looking.start()
         return self
 
