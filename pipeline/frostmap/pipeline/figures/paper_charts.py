@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -62,9 +63,7 @@ def stations(work: Work, _sheet: MapSheet) -> Figure | None:
             axes.scatter(
                 some["ddt"], some["ddf"], s=34, color=colour, edgecolors=edge, linewidths=width, zorder=3 + wrong
             )
-            for row in some.head(12).to_dict("records") if wrong else ():
-                name = str(row["name"] if isinstance(row["name"], str) and row["name"] else row["station"])
-                axes.annotate(name, (row["ddt"], row["ddf"]), textcoords="offset points", xytext=(6, 4), fontsize=7)
+    _name_stations(axes, table[table["map_agrees"] == "no"].head(12), far, high)
     handles = [
         Line2D([], [], marker="o", linestyle="none", markerfacecolor=colour, markeredgecolor=INK, markersize=6,
                label=f"{verdict} ({int((table['station_says'] == verdict).sum())})")
@@ -78,6 +77,25 @@ def stations(work: Work, _sheet: MapSheet) -> Figure | None:
     bare(axes)
     draw_legend(figure, [*handles, patch(PALE_GREY, "either, by E within its bounds")], columns=3)
     return figure
+
+
+def _name_stations(axes: Axes, table: pd.DataFrame, far: float, high: float) -> None:
+    """Write stations' names beside their dots, one above the other where dots are close, inwards near the edge."""
+    before, up = (-np.inf, -np.inf), 0
+    for row in table.sort_values("ddt").to_dict("records"):
+        ddt, ddf = float(row["ddt"]), float(row["ddf"])
+        name = str(row["name"] if isinstance(row["name"], str) and row["name"] else row["station"])
+        up = up + 1 if ddt - before[0] < 0.2 * far and abs(ddf - before[1]) < 0.05 * high else 0
+        inwards = ddt > 0.8 * far
+        axes.annotate(
+            name,
+            (ddt, ddf),
+            textcoords="offset points",
+            xytext=(-6 if inwards else 6, 5 + 9 * up),
+            ha="right" if inwards else "left",
+            fontsize=7,
+        )
+        before = ddt, ddf
 
 
 # ---- drivers -------------------------------------------------------------------------------------------------------
