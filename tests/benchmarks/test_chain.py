@@ -14,7 +14,7 @@ from .chain_once import YEAR, work_of
 from .plain_chain import plain_chain
 
 SCRIPT = Path(__file__).with_name("chain_once.py")
-SIDE = 300
+SIDE = 200
 
 
 def once(what: str, folder: Path, side: int) -> Any:

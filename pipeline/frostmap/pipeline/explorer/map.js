@@ -1,10 +1,11 @@
 "use strict";
 // The map: one picture a layer, asked for when it is chosen, moved and enlarged on a canvas. The satellites' grid is sheared
-// away from 0° of longitude; it is drawn straight along the region's middle meridian.
+// away from 0° of longitude; it is drawn straight along the region's middle meridian. Marks and hands are those of canvas.js.
 (() => {
   const find = (id) => document.getElementById(id);
   const spec = JSON.parse(find("run").textContent);
-  const canvas = find("map"), context = canvas.getContext("2d"), list = find("layer"), holes = find("boreholes");
+  const canvas = find("map"), list = find("layer"), holes = find("boreholes");
+  const pen = mapCanvas(canvas, draw), { context } = pen;
   const { grid } = spec;
   const box = spec.inside || [0, 0, spec.width, spec.height];
   const RADIUS = 6371007.181; // of the sphere of MODIS's grid [m]
@@ -70,25 +71,18 @@
 
   // ---- drawing
 
-  let image = null, chosen = null, asked = false;
+  let image = null, chosen = null;
 
   function refresh() {
     keepInView();
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      draw();
-    });
+    pen.later();
   }
 
   function draw() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
-    const across = Math.round(canvas.clientWidth * ratio), down = Math.round(canvas.clientHeight * ratio);
-    if (!across || !down) return;
-    if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
+    const ratio = pen.fit();
+    if (!ratio) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, across, down);
+    context.clearRect(0, 0, canvas.width, canvas.height);
     if (image) {
       const [x, y] = toScreen(0, 0), step = view.scale * ratio;
       context.setTransform(step * flat, 0, -shear * step, step, x * ratio, y * ratio);
@@ -96,26 +90,16 @@
       context.drawImage(image, 0, 0);
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.font = "11px system-ui, sans-serif";
     drawGraticule();
     if (holes.checked) spec.boreholes.forEach(drawHole);
     if (chosen) drawChosen();
+    pen.aim();
   }
 
   function line(points) {
     context.beginPath();
     points.forEach((at) => context.lineTo(...toScreen(...placeOf(...at))));
     context.stroke();
-  }
-
-  function label(text, x, y, align) {
-    context.textAlign = align;
-    context.textBaseline = "middle";
-    context.lineWidth = 3;
-    context.strokeStyle = "#ffffff";
-    context.strokeText(text, x, y);
-    context.fillStyle = "#1d2327";
-    context.fillText(text, x, y);
   }
 
   function drawGraticule() {
@@ -142,39 +126,21 @@
       labels.push([`${Math.abs(n * step).toFixed(digits)}°${n < 0 ? "W" : "E"}`, x, canvas.clientHeight - 8, "center"]);
     }
     labels.filter(([, x, y]) => x > 0 && x < canvas.clientWidth && y > 0 && y < canvas.clientHeight)
-      .forEach((each) => label(...each));
+      .forEach((each) => pen.text(...each));
   }
 
   function drawHole(hole) {
-    const [x, y] = toScreen(hole.column + 0.5, hole.row + 0.5);
-    const permafrost = hole.observed === "permafrost", agrees = hole.observed === hole.mapped;
-    context.beginPath();
-    if (permafrost) context.arc(x, y, 4, 0, 2 * Math.PI);
-    else context.rect(x - 3.5, y - 3.5, 7, 7);
-    context.fillStyle = agrees ? "#ffffff" : "#cc79a7";
-    context.fill();
-    context.strokeStyle = "#000000";
-    context.lineWidth = 1.2;
-    context.stroke();
+    const place = toScreen(hole.column + 0.5, hole.row + 0.5);
+    pen.borehole(...place, hole.observed === "permafrost", hole.observed === hole.mapped);
   }
 
   function drawChosen() {
-    const at = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => toScreen(chosen.column + x, chosen.row + y));
-    const [x, y] = toScreen(chosen.column + 0.5, chosen.row + 0.5);
-    for (const [colour, width] of [["#ffffff", 4], ["#000000", 2]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = width;
-      context.beginPath();
-      at.forEach((corner) => context.lineTo(...corner));
+    const corners = [[0, 0], [1, 0], [1, 1], [0, 1]].map(([x, y]) => toScreen(chosen.column + x, chosen.row + y));
+    pen.stroke("#000000", () => {
+      corners.forEach((corner) => context.lineTo(...corner));
       context.closePath();
-      if (view.scale < 8) {
-        context.moveTo(x - 9, y);
-        context.lineTo(x + 9, y);
-        context.moveTo(x, y - 9);
-        context.lineTo(x, y + 9);
-      }
-      context.stroke();
-    }
+    });
+    if (view.scale < 8) pen.cross(...toScreen(chosen.column + 0.5, chosen.row + 0.5), 9, "#000000");
   }
 
   // ---- layers
@@ -243,42 +209,6 @@
     document.dispatchEvent(new CustomEvent("frostmap:pixel", { detail: chosen }));
   }
 
-  let held = null, moved = false;
-  canvas.addEventListener("pointerdown", (event) => {
-    held = [event.offsetX, event.offsetY];
-    moved = false;
-    canvas.setPointerCapture(event.pointerId);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    const at = positionOf(...toMap(event.offsetX, event.offsetY));
-    if (at) find("pointer").textContent = `${at[1].toFixed(3)}°, ${at[0].toFixed(3)}°`;
-    if (!held) return;
-    const across = held[0] - event.offsetX, down = held[1] - event.offsetY;
-    if (!moved && Math.hypot(across, down) < 4) return;
-    moved = true;
-    move(across, down);
-    held = [event.offsetX, event.offsetY];
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    if (held && !moved) choose(event.offsetX, event.offsetY);
-    held = null;
-  });
-  canvas.addEventListener("pointercancel", () => (held = null));
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    zoom(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
-  }, { passive: false });
-  canvas.addEventListener("keydown", (event) => {
-    const step = 60, keys = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
-    if (keys[event.key]) move(...keys[event.key]);
-    else if (event.key === "+" || event.key === "=") zoom(1.5);
-    else if (event.key === "-") zoom(1 / 1.5);
-    else if (event.key === "0") showWhole();
-    else if (event.key === "Enter" || event.key === " ") choose(canvas.clientWidth / 2, canvas.clientHeight / 2);
-    else return;
-    event.preventDefault();
-  });
-
   function showWhole() {
     view.scale = whole();
     view.x = (extent[0][0] + extent[0][1]) / 2;
@@ -286,6 +216,16 @@
     refresh();
   }
 
+  pen.hands({
+    move,
+    zoom,
+    choose,
+    whole: showWhole,
+    hover: (x, y) => {
+      const at = positionOf(...toMap(x, y));
+      if (at) find("pointer").textContent = `${at[1].toFixed(3)}°, ${at[0].toFixed(3)}°`;
+    },
+  });
   find("nearer").addEventListener("click", () => zoom(1.6));
   find("farther").addEventListener("click", () => zoom(1 / 1.6));
   find("whole").addEventListener("click", showWhole);

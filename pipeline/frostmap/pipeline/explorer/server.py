@@ -22,7 +22,13 @@ from frostmap.pipeline.work import Work
 HOST = "127.0.0.1"
 """Nobody else's: there is neither a login nor encryption."""
 
-FILES = {"map.js": "text/javascript", "page.js": "text/javascript", "page.css": "text/css"}
+FILES = {
+    "canvas.js": ("templates", "text/javascript"),
+    "map.js": ("explorer", "text/javascript"),
+    "page.js": ("explorer", "text/javascript"),
+    "page.css": ("explorer", "text/css"),
+}
+"""Folder and type of each file of the page; `canvas.js` is the report's, too."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -89,8 +95,9 @@ class _Page(_Handler):
 
 class _File(_Handler):
     async def get(self, name: str) -> None:
-        self.set_header("Content-Type", f"{FILES[name]}; charset=utf-8")
-        self.finish(resources.files(__package__).joinpath(name).read_bytes())
+        folder, kind = FILES[name]
+        self.set_header("Content-Type", f"{kind}; charset=utf-8")
+        self.finish(resources.files("frostmap.pipeline").joinpath(folder, name).read_bytes())
 
 
 class _Layer(_Handler):

@@ -83,7 +83,7 @@ def write_report(work: Work, figures: list[Path]) -> Path:
         sections=sections,
         products=[load_collection(product) for kind in PRODUCTS for product in products_of(work.recipe, kind)],
         explorer=map_shown,
-        explorer_script=_template("explorer.js"),
+        explorer_script=_template("canvas.js") + _template("explorer.js"),
         cited=cited.under_headings(),
         simulated_data=SIMULATED if cited.simulated else "",
         uncited=cited.unknown,

@@ -1,12 +1,12 @@
 "use strict";
-// The map to explore. It loads nothing: layers are texts of this page, drawn pixel by pixel on a canvas.
+// The map to explore. It loads nothing: layers are texts of this page, drawn pixel by pixel on a canvas (canvas.js).
 (() => {
   const find = (id) => document.getElementById(id);
   const root = find("explorer");
   if (!root || typeof DecompressionStream === "undefined") return;
   const spec = JSON.parse(find("explorer-data").textContent);
   const canvas = find("explorer-map");
-  const context = canvas.getContext("2d");
+  const pen = mapCanvas(canvas, draw), { context } = pen;
   const list = find("explorer-layer");
   const sites = find("explorer-sites");
   const place = find("explorer-place");
@@ -158,47 +158,29 @@
 
   // ---- drawing
 
-  let layer = null, codes = null, colours = null, chosen = null, asked = false;
+  let layer = null, codes = null, colours = null, chosen = null;
 
   function refresh() {
     keepInView();
-    if (asked) return;
-    asked = true;
-    requestAnimationFrame(() => {
-      asked = false;
-      draw();
-    });
-  }
-
-  function fitCanvas() {
-    const ratio = Math.min(window.devicePixelRatio || 1, 2);
-    const across = Math.round(canvas.clientWidth * ratio), down = Math.round(canvas.clientHeight * ratio);
-    if (canvas.width !== across || canvas.height !== down) {
-      canvas.width = across;
-      canvas.height = down;
-    }
-    return ratio;
+    pen.later();
   }
 
   function draw() {
-    if (!codes || !canvas.clientWidth) return;
-    const ratio = fitCanvas();
+    const ratio = codes ? pen.fit() : 0;
+    if (!ratio) return;
     context.setTransform(1, 0, 0, 1, 0, 0);
     drawPixels(view.scale / ratio);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.lineJoin = "round";
-    context.font = "12px system-ui, sans-serif";
     drawGraticule();
     context.strokeStyle = "#262626";
     context.lineWidth = 1;
     for (const ring of spec.outline) strokeLine(ring);
     if (sites.checked) spec.sites.forEach(drawSite);
     drawScaleBar();
-    if (spec.simulated) drawText("simulated data", canvas.clientWidth - 8, 16, "right", "bold 13px system-ui, sans-serif");
-    if (chosen) drawCross(...toScreen(chosen.x, chosen.y), 7, "#000000");
-    if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-      drawCross(canvas.clientWidth / 2, canvas.clientHeight / 2, 12, "#8f3300");
-    }
+    if (spec.simulated) pen.text("simulated data", canvas.clientWidth - 8, 16, "right", "bold 13px system-ui, sans-serif");
+    if (chosen) pen.cross(...toScreen(chosen.x, chosen.y), 7, "#000000");
+    pen.aim();
   }
 
   // Each point of the canvas shows the pixel it lies in. The mesh is asked for every sixteenth point of a row.
@@ -236,18 +218,6 @@
     context.stroke();
   }
 
-  function drawText(text, x, y, align, font) {
-    if (font) context.font = font;
-    context.textAlign = align;
-    context.textBaseline = "middle";
-    context.lineWidth = 3;
-    context.strokeStyle = "#ffffff";
-    context.strokeText(text, x, y);
-    context.fillStyle = "#1d2327";
-    context.fillText(text, x, y);
-    context.font = "12px system-ui, sans-serif";
-  }
-
   function drawGraticule() {
     const { step, meridians, parallels } = spec.graticule;
     const degree = 111000 / view.scale; // in CSS pixels, about
@@ -269,7 +239,7 @@
       const at = crossing(line, 0, 4);
       if (at !== null && at < canvas.clientHeight - 24) labels.push([label(n, "N", "S"), 5, at, "left"]);
     }
-    labels.forEach((each) => drawText(...each));
+    labels.forEach((each) => pen.text(...each));
   }
 
   // Where a line passes x (axis 0) or y (axis 1) of the canvas: the other coordinate, or null.
@@ -292,43 +262,17 @@
     const power = 10 ** Math.floor(Math.log10(longest));
     const length = Math.max(...[1, 2, 5].map((n) => n * power).filter((l) => l <= longest));
     const x = canvas.clientWidth - 14 - length / view.scale, y = canvas.clientHeight - 30;
-    for (const [colour, thickness] of [["#ffffff", 6], ["#262626", 3]]) {
-      context.strokeStyle = colour;
-      context.lineWidth = thickness;
-      context.beginPath();
+    const bar = () => {
       context.moveTo(x, y);
       context.lineTo(canvas.clientWidth - 14, y);
-      context.stroke();
-    }
+    };
+    pen.stroke("#262626", bar, 3);
     const text = length >= 1000 ? `${length / 1000} km` : `${length} m`;
-    drawText(text, x + length / view.scale / 2, y - 12, "center");
+    pen.text(text, x + length / view.scale / 2, y - 12, "center");
   }
 
-  function drawSite(site) {
-    const [x, y] = toScreen(site.x, site.y);
-    const agrees = site.observed === site.mapped, r = agrees ? 4 : 5.5;
-    context.beginPath();
-    if (site.observed) context.arc(x, y, r, 0, 2 * Math.PI);
-    else context.rect(x - r, y - r, 2 * r, 2 * r);
-    context.fillStyle = agrees ? "#ffffff" : "#cc79a7";
-    context.fill();
-    context.strokeStyle = "#000000";
-    context.lineWidth = 1.2;
-    context.stroke();
-  }
-
-  function drawCross(x, y, r, colour) {
-    for (const [ink, thickness] of [["#ffffff", 4], [colour, 2]]) {
-      context.strokeStyle = ink;
-      context.lineWidth = thickness;
-      context.beginPath();
-      context.moveTo(x - r, y);
-      context.lineTo(x + r, y);
-      context.moveTo(x, y - r);
-      context.lineTo(x, y + r);
-      context.stroke();
-    }
-  }
+  const drawSite = (site) =>
+    pen.borehole(...toScreen(site.x, site.y), site.observed, site.observed === site.mapped);
 
   // ---- layers and legends
 
@@ -461,79 +405,22 @@
     return best;
   }
 
-  // ---- hands: keys, mouse, fingers
+  // ---- hands
 
-  const keys = {
-    ArrowLeft: () => move(-canvas.clientWidth / 8, 0),
-    ArrowRight: () => move(canvas.clientWidth / 8, 0),
-    ArrowUp: () => move(0, canvas.clientHeight / 8),
-    ArrowDown: () => move(0, -canvas.clientHeight / 8),
-    "+": () => zoom(1.5),
-    "=": () => zoom(1.5),
-    "-": () => zoom(1 / 1.5),
-    "−": () => zoom(1 / 1.5),
-    0: showWhole,
-    Home: showWhole,
-    Enter: () => choose(canvas.clientWidth / 2, canvas.clientHeight / 2),
-    " ": () => choose(canvas.clientWidth / 2, canvas.clientHeight / 2),
-    "]": () => stepLayer(1),
-    "[": () => stepLayer(-1),
-  };
-
-  canvas.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !layer) return;
-    const number = "123456789".indexOf(event.key);
-    const action = keys[event.key] || (spec.layers[number] && (() => showLayer(spec.layers[number].name)));
-    if (!action) return;
-    event.preventDefault();
-    action();
-  });
-  canvas.addEventListener("focus", refresh);
-  canvas.addEventListener("blur", refresh);
-
-  const held = new Map(); // fingers and buttons that are down, by number
-  let moved = 0;
-  const placeOf = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  };
-
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    canvas.setPointerCapture(event.pointerId);
-    held.set(event.pointerId, placeOf(event));
-    if (held.size === 1) moved = 0;
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!held.has(event.pointerId)) return;
-    const before = held.get(event.pointerId), now = placeOf(event);
-    moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
-    if (held.size === 1) {
-      if (moved > 4) move(before[0] - now[0], now[1] - before[1]);
-    } else {
-      const other = [...held].find(([number]) => number !== event.pointerId)[1];
-      const apart = (at) => Math.max(10, Math.hypot(at[0] - other[0], at[1] - other[1]));
-      zoom(apart(now) / apart(before), other[0], other[1]);
-    }
-    held.set(event.pointerId, now);
-  });
-  canvas.addEventListener("pointerup", (event) => {
-    const last = held.size === 1 && held.has(event.pointerId);
-    held.delete(event.pointerId);
-    if (last && moved <= 4 && layer) choose(...placeOf(event));
-  });
-  canvas.addEventListener("pointercancel", (event) => held.delete(event.pointerId));
-  canvas.addEventListener("dblclick", (event) => zoom(2, ...placeOf(event)));
-  // The wheel scrolls the page until the map is chosen, by a click or a key.
-  canvas.addEventListener(
-    "wheel",
-    (event) => {
-      if (document.activeElement !== canvas && !event.ctrlKey) return;
-      event.preventDefault();
-      zoom(Math.exp(-Math.sign(event.deltaY) * 0.2), ...placeOf(event));
+  pen.hands({
+    move: (right, down) => move(right, -down),
+    zoom,
+    choose: (x, y) => (layer ? choose(x, y) : null),
+    whole: showWhole,
+    key: (pressed) => {
+      const number = "123456789".indexOf(pressed), step = { "]": 1, "[": -1 }[pressed];
+      if (!layer || !(step || spec.layers[number])) return false;
+      if (step) stepLayer(step);
+      else showLayer(spec.layers[number].name);
+      return true;
     },
-    { passive: false },
-  );
+    scrolls: true,
+  });
 
   list.addEventListener("change", () => showLayer(list.value));
   sites.addEventListener("change", refresh);
