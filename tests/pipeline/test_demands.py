@@ -79,6 +79,14 @@ def test_a_stage_of_blocks_holds_those_of_a_block_with_all_that_lies_above_it(tm
     assert demands.step_memory(work, stage, "2010") - demands.WORKER_BYTES == demands.COPIES * 4 * 23 * 3 * 5
 
 
+def test_a_worker_takes_more_from_stage_to_stage() -> None:
+    taken = [demands.worker_bytes(stage.name) for stage in STAGES]
+    assert taken[0] == demands.LIBRARIES_BYTES
+    assert taken == sorted(taken)
+    assert taken[-1] == demands.WORKER_BYTES == demands.worker_bytes("no such stage")
+    assert set(demands.KEPT_BYTES) <= {stage.name for stage in STAGES}
+
+
 def test_every_stage_that_reads_granules_states_its_memory() -> None:
     assert [stage.name for stage in STAGES if stage.granules and stage.memory is None] == []
 

@@ -361,7 +361,7 @@ def test_plan_says_how_many_cells_there_are(model: Path, server: FaultServer, tm
     summary = plan.plan(recipe, tmp_path).summary()
     assert summary["elevation_cells"] == told
     assert [step["step"] for step in summary["steps"]][:3] == ["vegetation/2010", "elevation_cells", "terrain"]
-    memory = summary["steps"][2]["memory_bytes"] - demands.WORKER_BYTES
+    memory = summary["steps"][2]["memory_bytes"] - demands.worker_bytes("terrain")
     assert (
         14 * 1800 * 2400 < memory < 14 * 2600 * 4600 + 300_000_000
     )  # the region's square and its lean, in 3 arc seconds

@@ -381,7 +381,7 @@ def test_all_of_a_shapefile_belongs_to_it(tmp_path: Path) -> None:
 def test_plan_states_the_memory_of_a_tile_and_its_polygons(lakes: str, tmp_path: Path) -> None:
     recipe = recipe_of(lakes=lakes, glaciers=lakes)
     step = plan.plan(recipe, tmp_path).summary()["steps"][0]
-    assert step["memory_bytes"] == demands.WORKER_BYTES + 240 * 240 * 30 + 16 * Path(lakes).stat().st_size
+    assert step["memory_bytes"] == demands.worker_bytes("masks") + 240 * 240 * 30 + 16 * Path(lakes).stat().st_size
 
 
 def raster(path: Path, values: NDArray[Any], **changes: Any) -> str:

@@ -481,7 +481,7 @@ def test_plan_states_what_a_piece_takes(dem: Path, tmp_path: Path) -> None:
     assert len(sizes) == 9
     assert max(sizes) * 14 < 1.0e9
     step = next(one for one in plan.plan(recipe, tmp_path).summary()["steps"] if one["step"] == "terrain")
-    assert step["memory_bytes"] == demands.WORKER_BYTES + TERRAIN_MADE.memory(work, "")  # type: ignore[misc]
+    assert step["memory_bytes"] == demands.worker_bytes("terrain") + TERRAIN_MADE.memory(work, "")  # type: ignore[misc]
 
 
 # ---- real models ---------------------------------------------------------------------------------------------------

@@ -19,9 +19,22 @@ from frostmap.pipeline.stage import Stage, step_name
 from frostmap.pipeline.stages import STAGES
 from frostmap.pipeline.work import Work
 
-WORKER_BYTES = 840_000_000
-"""What a worker takes beside its tasks: its libraries (370 MB), the kernels that it has compiled by the end, and
-freed memory that it keeps (`clusters.this_machine.CLUSTER_SETTINGS`)."""
+LIBRARIES_BYTES = 425_000_000
+"""What a worker takes before it has done anything: its libraries."""
+
+KEPT_BYTES = {
+    "terrain": 65_000_000,
+    "observations": 135_000_000,
+    "degree_days": 90_000_000,
+    "ground_correction": 45_000_000,
+    "calibration": 70_000_000,
+    "forest": 25_000_000,
+}
+"""What it holds on to from a stage on: kernels, libraries that are loaded late, freed memory that it keeps
+(`clusters.this_machine.CLUSTER_SETTINGS`). Measured by ``python -m tests.benchmarks.plan_once``."""
+
+WORKER_BYTES = LIBRARIES_BYTES + sum(KEPT_BYTES.values())
+"""What it takes beside its tasks when it has had a part in every stage."""
 
 OF_THE_MACHINE = 0.8
 """Share of the machine's memory that workers may use together."""
@@ -48,6 +61,15 @@ def memory_per_worker(recipe: Recipe) -> int:
     return int(recipe.cluster.memory_gib * 2**30 if recipe.cluster.memory_gib else share)
 
 
+def worker_bytes(stage: str) -> int:
+    """Return what a worker takes beside its tasks at a stage [bytes], if it has had a part in all before."""
+    order = [each.name for each in STAGES]
+    if stage not in order:
+        return WORKER_BYTES
+    done = order[: order.index(stage) + 1]
+    return LIBRARIES_BYTES + sum(kept for name, kept in KEPT_BYTES.items() if name in done)
+
+
 def step_memory(work: Work, stage: Stage, scope: str) -> int:
     """Return the most that a worker takes at a step [bytes], itself and its task.
 
@@ -55,7 +77,7 @@ def step_memory(work: Work, stage: Stage, scope: str) -> int:
     map, or of a task's window with all years and composites in it.
     """
     if stage.memory is not None:
-        return WORKER_BYTES + stage.memory(work, scope)
+        return worker_bytes(stage.name) + stage.memory(work, scope)
     height, width = stage.window(work) if stage.window else work.shape
     layers = {each.name: each.writes for each in STAGES} | {stage.name: stage.writes}
     held = 0
@@ -66,7 +88,7 @@ def step_memory(work: Work, stage: Stage, scope: str) -> int:
             if stage.window or set(variable.dims) == {"y", "x"}:
                 pixels = int(np.prod([sizes[dim] for dim in variable.dims], dtype=np.int64))
                 held += pixels * np.dtype(variable.dtype).itemsize
-    return WORKER_BYTES + COPIES * held
+    return worker_bytes(stage.name) + COPIES * held
 
 
 def step_bytes(work: Work, stage: Stage, scope: str) -> int:
@@ -121,7 +143,7 @@ def refuse_what_does_not_fit(work: Work, name: str, stage: Stage, scope: str, ta
     raise UserError(
         f"the step {name} takes more memory than a worker has",
         where=f"a task of {name}, whose largest chunk is {largest_chunk(work, stage, scope)}",
-        found=f"{decimal(takes)}, {decimal(WORKER_BYTES)} of them for the worker itself",
+        found=f"{decimal(takes)}, {decimal(worker_bytes(stage.name))} of them for the worker itself",
         wanted=f"at most {decimal(most)}",
         remedy="raise cluster.memory_gib or lower cluster.workers in the recipe; or lower store.chunk_pixels, which "
         "is cut from each tile, so that all is made again",

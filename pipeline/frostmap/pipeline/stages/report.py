@@ -15,6 +15,11 @@ from frostmap.pipeline.stages.frozen_ground import maps_of
 from frostmap.pipeline.stages.validation import validation_scopes
 from frostmap.pipeline.work import Work
 
+MEMORY_OF_FIGURE = 330_000_000
+"""What drawing takes, figures having as many points whatever the map has [bytes]."""
+MEMORY_PER_PIXEL = 12
+"""Of the maps that a figure holds beside them [bytes a pixel of the grid]."""
+
 
 def build(work: Work, _scope: str) -> Products:
     """Draw the figures, a task each, and write report/index.html."""
@@ -59,6 +64,10 @@ def _inputs(recipe: Recipe, _scope: str) -> list[str]:
     return steps + [name for name, there in optional.items() if there]
 
 
+def _memory(work: Work, _scope: str) -> int:
+    return MEMORY_OF_FIGURE + MEMORY_PER_PIXEL * work.shape[0] * work.shape[1]
+
+
 REPORT = Stage(
     "report",
     "figures and report",
@@ -67,4 +76,5 @@ REPORT = Stage(
     inputs=_inputs,
     sections=("name", "title", "citations"),
     depends_on_epochs=True,
+    memory=_memory,
 )

@@ -24,8 +24,8 @@ from frostmap.pipeline.work import Work
 
 MEMORY_PER_PIXEL = 700
 """Peak memory of a window [bytes a pixel]: its predictors, sums and results, and a cell's histogram."""
-MEMORY_OF_FOREST = 200 << 20
-"""Of a forest of 500 trees and 5000 samples, with what it is made ready as [bytes]."""
+MEMORY_OF_LEAF = 84
+"""Of a sample in a tree, with what the forest is made ready as [bytes]: 200 MiB for 5000 samples and 500 trees."""
 
 
 def build(work: Work, epoch: str) -> Products:
@@ -78,7 +78,8 @@ def _scopes(recipe: Recipe) -> list[str]:
 
 
 def _memory(work: Work, _epoch: str) -> int:
-    return MEMORY_OF_FOREST + MEMORY_PER_PIXEL * work.chunk_pixels**2
+    forest = work.recipe.transfer.trees * work.recipe.transfer.samples
+    return MEMORY_OF_LEAF * forest + MEMORY_PER_PIXEL * work.chunk_pixels**2
 
 
 TRANSFER = Stage(

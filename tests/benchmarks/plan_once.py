@@ -1,0 +1,57 @@
+"""What `frostmap plan` says that each step takes of a worker and writes to the cube, beside what it took; as a table.
+
+    python -m tests.benchmarks.plan_once WORKDIR RECIPE
+
+Runs a recipe, such as the demo's beside its archive, into a new work directory on two worker processes. A worker's peak
+is that of its process during the step, on top of what it held before: libraries, compiled kernels, freed memory.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import dask
+import pandas as pd
+from distributed import Client, LocalCluster
+
+from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
+from frostmap.pipeline.plan import plan
+from frostmap.pipeline.recipe import load_recipe
+from frostmap.pipeline.run import Event, run
+
+from .chain_once import _forget_peak, _peak, _resident
+
+
+def measure(folder: Path, path: Path) -> pd.DataFrame:
+    """Return a row a step: bytes stated and taken."""
+    recipe = load_recipe(path)
+    stated = {step["step"]: step for step in plan(recipe, folder).summary()["steps"]}
+    rows: dict[str, dict[str, Any]] = {}
+    with (
+        dask.config.set(CLUSTER_SETTINGS),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
+        ) as local,
+        Client(local) as client,
+    ):
+
+        def look(event: Event) -> None:
+            if event.kind == "started":
+                rows[event.step] = {"before": max(client.run(_resident).values())}
+                client.run(_forget_peak)
+            elif event.kind == "finished":
+                rows[event.step]["peak"] = max(client.run(_peak).values())
+
+        run(recipe, folder, client=client, report=look)
+    for name, row in rows.items():
+        row["stated"] = stated[name]["memory_bytes"]
+        row["stated of peak"] = row["stated"] / row["peak"]
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+if __name__ == "__main__":
+    table = measure(Path(sys.argv[1]).absolute(), Path(sys.argv[2]))
+    table[["before", "peak", "stated"]] = (table[["before", "peak", "stated"]] / 1e6).round()
+    sys.stdout.write(table.round(2).to_string() + "\n")
