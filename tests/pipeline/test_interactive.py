@@ -14,7 +14,7 @@ from frostmap.pipeline.work import Work
 
 from .conftest import Finished
 
-pytest.importorskip("hvplot", reason="the extra `interactive` is not installed")
+moving = pytest.mark.skipif(not interactive.is_there(), reason="the extra `interactive` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,7 @@ def middle(work: Work) -> Place:
     return Place(int(rows[len(rows) // 2]), int(columns[len(columns) // 2]))
 
 
+@moving
 @pytest.mark.parametrize("name", ["permafrost_probability-target", "class-target"])
 def test_a_moving_map_says_value_and_place(work: Work, name: str) -> None:
     picture = interactive.map_of(work, name)
@@ -43,17 +44,19 @@ def test_a_moving_map_says_value_and_place(work: Work, name: str) -> None:
     rows, columns = np.nonzero(known)
     assert np.allclose(x / 1000, picture.data["x"].values[columns], atol=0.01)
     assert np.allclose(y / 1000, picture.data["y"].values[rows], atol=0.01)
-    assert "simulated" in str(picture.opts.get().kwargs["title"])
+    assert "simulated" in str(picture.opts.get("plot").kwargs["title"])
 
 
+@moving
 def test_classes_keep_their_colours_and_names(work: Work) -> None:
-    options = interactive.map_of(work, "class-target").opts.get().kwargs
+    options = interactive.map_of(work, "class-target").opts.get("plot").kwargs
     codes = options["colorbar_opts"]["ticker"].ticks
     low, high = options["clim"]
     assert [int(code) for code in codes] == list(range(int(low + 0.5), int(high + 0.5)))  # one colour a code
     assert options["colorbar_opts"]["major_label_overrides"] == {code: CLASS_NAMES[code] for code in CLASS_COLOURS}
 
 
+@moving
 def test_a_moving_year_holds_every_look_and_the_mean(work: Work) -> None:
     place, year = middle(work), max(work.granules["lst"])
     told, picture = Pixels(work).year(place, year), interactive.year_of(work, place, year)

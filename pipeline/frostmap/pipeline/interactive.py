@@ -142,21 +142,30 @@ def _still_year(filled: pd.DataFrame, seen: pd.DataFrame, daily: pd.Series, titl
 
 
 def _moving_map(sheet: MapSheet, layer: Layer, values: npt.NDArray[Any], title: str) -> Any:
-    import hvplot.xarray  # noqa: F401  # adds `hvplot` to datasets, and its scripts to the notebook
+    import holoviews as hv
+    import hvplot.xarray  # noqa: F401  # gives its scripts to the notebook
     from bokeh.models import FixedTicker
 
     style: dict[str, Any] = {"cmap": layer.colours, "clabel": _label(layer)}
-    bar: dict[str, Any] = {}
     if layer.colours:
         style["clim"] = _ends(sheet, layer, values)
     else:
         codes = list(CLASS_COLOURS)  # they follow each other, each with its colour
         style |= {"cmap": list(CLASS_COLOURS.values()), "clim": (codes[0] - 0.5, codes[-1] + 0.5)}
-        bar = {"ticker": FixedTicker(ticks=codes), "major_label_overrides": {code: CLASS_NAMES[code] for code in codes}}
-    picture = _on_paper(sheet, layer, values).hvplot.image(
-        x="x", y="y", z=layer.variable, data_aspect=1, frame_width=620, title=title, **style
+        names_of = {code: CLASS_NAMES[code] for code in codes}
+        style["colorbar_opts"] = {"ticker": FixedTicker(ticks=codes), "major_label_overrides": names_of}
+    # hvplot's own images show one value under the mouse; with place and value there are three
+    picture = hv.Image(_on_paper(sheet, layer, values), ["x", "y"], [layer.variable, "longitude", "latitude"])
+    return picture.opts(
+        colorbar=True,
+        data_aspect=1,
+        frame_width=620,
+        title=title,
+        tools=["hover"],
+        xlabel="east [km]",
+        ylabel="north [km]",
+        **style,
     )
-    return picture.opts(xlabel="east [km]", ylabel="north [km]", colorbar_opts=bar)
 
 
 def _on_paper(sheet: MapSheet, layer: Layer, values: npt.NDArray[Any]) -> xr.Dataset:

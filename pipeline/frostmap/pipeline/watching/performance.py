@@ -14,8 +14,9 @@ from distributed import Client, performance_report
 REPORTS = Path("logs", "performance")
 """Where they are in a work directory: STEP.html."""
 
-_LINK = re.compile(r"<link\b[^>]*>")
-"""The page's icon, which would be fetched from Dask's own site."""
+_FETCHED = re.compile(r"<link\b[^>]*>|<script\b[^>]*\bsrc=[^>]*>\s*</script>")
+"""The page's icon, which would be fetched from Dask's own site; and scripts of other libraries that have told Bokeh of
+theirs in this process, as Panel does: the report uses none of them."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def reported(client: Client, folder: Path, step: str) -> Iterator[None]:
         yield
         try:
             report.__exit__(None, None, None)
-            page = _LINK.sub("", draft.read_text(encoding="utf-8"))
+            page = _FETCHED.sub("", draft.read_text(encoding="utf-8"))
             path = folder / REPORTS / f"{step.replace('/', '-')}.html"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(page, encoding="utf-8")
