@@ -1,4 +1,4 @@
-"""Masks and predictors of E of the whole simulated plateau, as `frostmap run` makes them; what each step took, as JSON.
+"""Masks and predictors of E of the whole simulated plateau, as `frostmap run` makes them; what each step took.
 
     python -m tests.benchmarks.covariates_once prepare FOLDER [PIXELS]   # granules of NDVI of a year, grids (minutes)
     python -m tests.benchmarks.covariates_once run FOLDER [PIXELS]       # on two worker processes, twice
@@ -16,15 +16,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import dask
 import yaml
 from dask.delayed import delayed
 from distributed import Client, LocalCluster
 from shapely.geometry import mapping
 
 from frostmap.catalogs.grids import SINUSOIDAL_CRS
-from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
-from frostmap.pipeline.ledger import read_record
 from frostmap.pipeline.recipe import Recipe, parse_recipe
 from frostmap.pipeline.run import run
 from frostmap.pipeline.simulate import Simulation, archive
@@ -32,6 +29,7 @@ from frostmap.pipeline.simulate.catalogue import COLLECTIONS, granule_folder, wr
 from frostmap.pipeline.simulate.outline import plateau_outline
 from frostmap.pipeline.simulate.vegetation import composite_dates
 
+from . import plan_once
 from .report_once import Memory
 
 YEAR = 2010
@@ -102,38 +100,19 @@ def recipe_of(folder: Path, pixels: int) -> Recipe:
     return parse_recipe(yaml.safe_dump(content), folder / "recipe.yaml")
 
 
-def measure(folder: Path, pixels: int) -> dict[str, Any]:
+def measure(folder: Path, pixels: int) -> str:
     """Make all masks and covariates, then ask for them again; return what each step took, and all together."""
     recipe, work = recipe_of(folder, pixels), folder / "work"
-    with (
-        dask.config.set(CLUSTER_SETTINGS),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
-        ) as local,
-        Client(local) as client,
-        Memory() as memory,
-    ):
+    with Memory() as memory:
         began = time.perf_counter()
-        followed = run(recipe, work, until="covariates", client=client)
-        first = time.perf_counter()
-        again: list[str] = []
-        run(
-            recipe,
-            work,
-            until="covariates",
-            client=client,
-            report=lambda event: again.append(event.step) if event.kind == "finished" else None,
-        )
-        second = time.perf_counter()
-    records = {step.name: read_record(followed.work.ledger, step.name) for step in followed.steps}
-    return {
-        "pixels": int(followed.work.inside.sum()),
-        "steps [s]": {name: round(record.seconds, 1) for name, record in records.items() if record is not None},
-        "all [s]": round(first - began, 1),
-        "peak of all processes [bytes]": memory.peak,
-        "again [s]": round(second - first, 1),
-        "made again": again,
-    }
+        table = plan_once.measure(work, recipe, until="covariates")
+        seconds = time.perf_counter() - began
+    again: list[str] = []
+    run(recipe, work, until="covariates", scheduler="threads", report=lambda event: again.append(event.kind))
+    return (
+        f"{plan_once.in_words(table)}\n{seconds:.0f} s, {memory.peak / 2**30:.2f} GiB of all processes together; "
+        f"made again by a second run: {again.count('finished')} steps\n"
+    )
 
 
 if __name__ == "__main__":
@@ -141,4 +120,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "prepare":
         prepare(where, size)
     else:
-        sys.stdout.write(json.dumps(measure(where, size), indent=2) + "\n")
+        sys.stdout.write(measure(where, size))

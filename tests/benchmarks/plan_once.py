@@ -18,15 +18,14 @@ from distributed import Client, LocalCluster
 
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.plan import plan
-from frostmap.pipeline.recipe import load_recipe
+from frostmap.pipeline.recipe import Recipe, load_recipe
 from frostmap.pipeline.run import Event, run
 
 from .chain_once import _forget_peak, _peak, _resident
 
 
-def measure(folder: Path, path: Path) -> pd.DataFrame:
-    """Return a row a step: bytes stated and taken."""
-    recipe = load_recipe(path)
+def measure(folder: Path, recipe: Recipe, until: str | None = None) -> pd.DataFrame:
+    """Return a row a step: bytes stated and taken, and seconds."""
     stated = {step["step"]: step for step in plan(recipe, folder).summary()["steps"]}
     rows: dict[str, dict[str, Any]] = {}
     with (
@@ -42,16 +41,20 @@ def measure(folder: Path, path: Path) -> pd.DataFrame:
                 rows[event.step] = {"before": max(client.run(_resident).values())}
                 client.run(_forget_peak)
             elif event.kind == "finished":
-                rows[event.step]["peak"] = max(client.run(_peak).values())
+                rows[event.step] |= {"peak": max(client.run(_peak).values()), "seconds": event.seconds}
 
-        run(recipe, folder, client=client, report=look)
+        run(recipe, folder, until=until, client=client, report=look)
     for name, row in rows.items():
         row["stated"] = stated[name]["memory_bytes"]
         row["stated of peak"] = row["stated"] / row["peak"]
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
+def in_words(table: pd.DataFrame) -> str:
+    """Return the table to read, bytes in MB."""
+    sizes = ["before", "peak", "stated"]
+    return table.assign(**(table[sizes] / 1e6).round()).round(2).to_string()
+
+
 if __name__ == "__main__":
-    table = measure(Path(sys.argv[1]).absolute(), Path(sys.argv[2]))
-    table[["before", "peak", "stated"]] = (table[["before", "peak", "stated"]] / 1e6).round()
-    sys.stdout.write(table.round(2).to_string() + "\n")
+    sys.stdout.write(in_words(measure(Path(sys.argv[1]).absolute(), load_recipe(Path(sys.argv[2])))) + "\n")

@@ -284,7 +284,7 @@ def _identity(path: Path) -> tuple[str, int, int]:
 
 
 def memory(work: Work, fields: Sequence[Field]) -> int:
-    """Return the most that a task takes [bytes]: a frame, and the window of cells under it."""
+    """Return the most that a task takes [bytes]: a frame, the cells under it, layers read at once."""
     most = 0
     for _, frame, (rows, columns) in frames(work):
         own = within(work, frame, rows, columns)
@@ -293,8 +293,9 @@ def memory(work: Work, fields: Sequence[Field]) -> int:
             grid = field.layers.grid
             window = window_of(grid, *corners(grid, frame, own, 50))
             cells = 0 if window is None else (window[0].stop - window[0].start) * (window[1].stop - window[1].start)
-            most = max(most, cells * CELL_BYTES + pixels * PIXEL_BYTES)
-    return most + 2 * BYTES_AT_ONCE
+            read = min(BYTES_AT_ONCE, 8 * cells * len(field.layers.layers))
+            most = max(most, cells * CELL_BYTES + pixels * PIXEL_BYTES + 2 * read)
+    return most
 
 
 def described(fields: Sequence[Field], step: str) -> list[dict[str, Any]]:

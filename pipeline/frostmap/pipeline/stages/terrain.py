@@ -459,7 +459,7 @@ def _sources(recipe: Recipe, _scope: str) -> list[Path]:
 
 
 def memory(work: Work, _scope: str) -> int:
-    """Return the most that a task takes [bytes]: a piece's cells and its margin's, and a strip of them."""
+    """Return the most that a task takes [bytes]: a piece's cells and its margin's, a strip of them, a cache."""
     grid, margin = _grid(work), margin_pixels(work)
     most = 0
     windows = [(block, 0) for block in blocks(work)]
@@ -468,8 +468,9 @@ def memory(work: Work, _scope: str) -> int:
         rows, columns = grid.around(_bounds(_box(work.geobox, pixels)))
         height, width = rows.stop - rows.start, columns.stop - columns.start
         strip = (STRIP_ROWS + 2) * width * max(grid.times**2 * 10, _parts(grid, work.geobox) ** 2 * STRIP_BYTES)
-        most = max(most, height * width * bytes_per_cell + strip)
-    return most + CACHE_BYTES
+        cached = min(CACHE_BYTES, height * width * grid.times**2 * 4)
+        most = max(most, height * width * bytes_per_cell + strip + cached)
+    return most
 
 
 def _account(notes: Sequence[Any]) -> Noted:
