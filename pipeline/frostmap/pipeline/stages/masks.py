@@ -34,6 +34,9 @@ FILE_BYTES, TEXT_BYTES = 16, 7
 PIXEL_BYTES = 30
 """Memory of a frame's pixel: its share in float64 twice, and what is made of it [bytes]."""
 
+RASTER_BYTES = 22
+"""Memory of a pixel of the whole map where shares come as a raster: as read, on the map's grid, checked [bytes]."""
+
 Share = npt.NDArray[np.float32]
 Given = PolygonFile | Share | None
 """Where shares come from: polygons, a raster on the frame's grid, nothing."""
@@ -169,7 +172,7 @@ def memory(work: Work, epoch: str) -> int:
             each = TEXT_BYTES if "json" in path.suffix.lower() else FILE_BYTES
             sizes.append(each * sum(part.stat().st_size for part in parts_of(path) if part.exists()))
         elif given is not None:
-            sizes.append(3 * 4 * height * width)
+            sizes.append(RASTER_BYTES * height * width)
     return frame * PIXEL_BYTES + max(sizes)
 
 

@@ -71,7 +71,10 @@ PARTS_PER_PIXEL = 8
 """Cells, or parts of one, along a pixel's side, at least."""
 
 STRIP_BYTES = 100
-"""Of a cell in a strip: its values, its pixel, and what these are made of [bytes]."""
+"""Of a cell in a strip: its values, and what these are made of [bytes]."""
+
+PART_BYTES, PART_BYTES_ELSEWHERE = 20, 80
+"""Of a part of a cell in a strip: its pixel, and what this is made of, on MODIS's grid and on any other [bytes]."""
 
 Numbers = npt.NDArray[np.float64]
 
@@ -461,13 +464,15 @@ def _sources(recipe: Recipe, _scope: str) -> list[Path]:
 def memory(work: Work, _scope: str) -> int:
     """Return the most that a task takes [bytes]: a piece's cells and its margin's, a strip of them, a cache."""
     grid, margin = _grid(work), margin_pixels(work)
+    parts = _parts(grid, work.geobox)
+    part_bytes = PART_BYTES if work.geobox.crs == SINUSOIDAL_CRS else PART_BYTES_ELSEWHERE
     most = 0
     windows = [(block, 0) for block in blocks(work)]
     windows += [(piece.wider(margin), BYTES_PER_CELL) for _, pieces in cut_in_pieces(work, grid) for piece in pieces]
     for pixels, bytes_per_cell in windows:
         rows, columns = grid.around(_bounds(_box(work.geobox, pixels)))
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        strip = (STRIP_ROWS + 2) * width * max(grid.times**2 * 10, _parts(grid, work.geobox) ** 2 * STRIP_BYTES)
+        strip = (STRIP_ROWS + 2) * width * max(grid.times**2 * 10, STRIP_BYTES + parts**2 * part_bytes)
         cached = min(CACHE_BYTES, height * width * grid.times**2 * 4)
         most = max(most, height * width * bytes_per_cell + strip + cached)
     return most
