@@ -47,7 +47,7 @@ test-slow: $(VENV)/dev ## the long tests: the demo at full size against its trut
 soak: $(VENV)/dev ## the small demo in a loop for MINUTES, its workers killed at random
 	@$(BIN)/python -m tests.benchmarks.soak_once $(or $(MINUTES),30)
 
-test-pages: $(VENV)/dev ## what tutorial, how-tos and notebooks say to type, typed (a quarter of an hour)
+test-pages: $(VENV)/dev ## what tutorial, how-tos and notebooks say to type, typed (five minutes)
 	@$(BIN)/python -m pytest $(PAIR) -m pages tests
 
 test-servers: $(VENV)/dev .venv-servers/ready ## tests against real STAC and S3 servers (the former need PostgreSQL)
