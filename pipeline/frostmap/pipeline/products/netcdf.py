@@ -92,6 +92,7 @@ class NetcdfFile:
             "long_name": "middle of the years that are averaged",
             "units": f"days since {EPOCH}",
             "calendar": "standard",
+            "units_metadata": "leap_seconds: none",
             "bounds": "time_bounds",
         })  # fmt: skip
         self._file.create_variable("time_bounds", ("bounds",), data=bounds)
