@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import blocks, cubes, scsg
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
-from frostmap.pipeline.demands import WORKER_BYTES
+from frostmap.pipeline.demands import WORKER_BYTES, worker_bytes
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates
@@ -180,7 +180,7 @@ def _cost(client: Client, work: Work, stage: Stage, scope: str) -> dict[str, flo
         "tasks": len(writes),
         "at_rest_bytes": at_rest,
         "peak_bytes": max(client.run(_peak).values()),
-        "stated_bytes": WORKER_BYTES + (stage.memory(work, scope) if stage.memory else 0),
+        "stated_bytes": worker_bytes(stage.name) + (stage.memory(work, scope) if stage.memory else 0),
     }
 
 
