@@ -156,13 +156,13 @@ def run(folder: Path, side: int, workers: int) -> dict[str, Any]:
         for work in (work_of(folder, SIDE), work_of(folder, side)):
             for stage, scope in CHAIN:
                 costs[stage.name] = _cost(client, work, stage, scope)
-        costs["worker"] = {"stated_bytes": WORKER_BYTES, "rss_bytes": max(client.run(_resident).values())}
+        costs["worker"] = {"stated_bytes": WORKER_BYTES, "rss_bytes": max(client.run(resident).values())}
     return costs
 
 
 def _cost(client: Client, work: Work, stage: Stage, scope: str) -> dict[str, float]:
-    client.run(_forget_peak)
-    at_rest = max(client.run(_resident).values())
+    client.run(forget_peak)
+    at_rest = max(client.run(resident).values())
     before, began, own = sum(client.run(_processor_s).values()), time.perf_counter(), time.process_time()
     products, name = stage.function(work, scope), step_name(stage.name, scope)
     assert products.cube is not None
@@ -179,7 +179,7 @@ def _cost(client: Client, work: Work, stage: Stage, scope: str) -> dict[str, flo
         "scheduler_s": time.process_time() - own,
         "tasks": len(writes),
         "at_rest_bytes": at_rest,
-        "peak_bytes": max(client.run(_peak).values()),
+        "peak_bytes": max(client.run(peak).values()),
         "stated_bytes": worker_bytes(stage.name) + (stage.memory(work, scope) if stage.memory else 0),
     }
 
@@ -188,15 +188,15 @@ def _processor_s() -> float:
     return time.process_time()
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _resident() -> int:
+def resident() -> int:
     return _status("VmRSS")
 
 
-def _peak() -> int:
+def peak() -> int:
     return _status("VmHWM")
 
 

@@ -1,4 +1,4 @@
-"""What `frostmap plan` says that each step takes of a worker and writes to the cube, beside what it took; as a table.
+"""What `frostmap plan` says that each step takes of a worker, beside what it took; as a table.
 
     python -m tests.benchmarks.plan_once WORKDIR RECIPE
 
@@ -12,36 +12,28 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import dask
 import pandas as pd
-from distributed import Client, LocalCluster
 
-from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.plan import plan
 from frostmap.pipeline.recipe import Recipe, load_recipe
 from frostmap.pipeline.run import Event, run
 
-from .chain_once import _forget_peak, _peak, _resident
+from .chain_once import forget_peak, peak, resident
+from .cluster_once import workers
 
 
 def measure(folder: Path, recipe: Recipe, until: str | None = None) -> pd.DataFrame:
     """Return a row a step: bytes stated and taken, and seconds."""
     stated = {step["step"]: step for step in plan(recipe, folder).summary()["steps"]}
     rows: dict[str, dict[str, Any]] = {}
-    with (
-        dask.config.set(CLUSTER_SETTINGS),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
-        ) as local,
-        Client(local) as client,
-    ):
+    with workers(2) as client:
 
         def look(event: Event) -> None:
             if event.kind == "started":
-                rows[event.step] = {"before": max(client.run(_resident).values())}
-                client.run(_forget_peak)
+                rows[event.step] = {"before": max(client.run(resident).values())}
+                client.run(forget_peak)
             elif event.kind == "finished":
-                rows[event.step] |= {"peak": max(client.run(_peak).values()), "seconds": event.seconds}
+                rows[event.step] |= {"peak": max(client.run(peak).values()), "seconds": event.seconds}
 
         run(recipe, folder, until=until, client=client, report=look)
     for name, row in rows.items():

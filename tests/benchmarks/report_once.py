@@ -18,19 +18,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import psutil
 import zarr
-from distributed import Client, LocalCluster
 from shapely.geometry import mapping
 
 from frostmap.catalogs.grids import parse_tile, pixel_area_km2
 from frostmap.kernels.frost_number import frost_number, frozen_ground, permafrost_probability
 from frostmap.pipeline import cubes, schema
-from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
 from frostmap.pipeline.products import layers
 from frostmap.pipeline.products.export import export
 from frostmap.pipeline.recipe import Recipe
@@ -42,6 +39,8 @@ from frostmap.pipeline.stages.change import summary, transitions
 from frostmap.pipeline.stages.frozen_ground import class_areas
 from frostmap.pipeline.stages.report import REPORT
 from frostmap.pipeline.work import Work
+
+from .cluster_once import workers
 
 TILES = ("h23v05", "h24v05", "h25v05", "h25v06", "h26v05", "h26v06")
 YEARS = {"training": 2010, "target": 2020}
@@ -186,14 +185,7 @@ def _write_numbers(work: Work) -> None:
 def measure(folder: Path, pixels: int) -> dict[str, float]:
     """Draw and write the report on two worker processes; return seconds, bytes of memory and of the page."""
     work = work_of(folder, pixels)
-    with (
-        dask.config.set(CLUSTER_SETTINGS),
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, memory_limit=0, host="127.0.0.1", dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-        Memory() as memory,
-    ):
+    with workers(2) as client, Memory() as memory:
         began = time.perf_counter()
         files = REPORT.function(work, "").files
         assert files is not None
@@ -210,7 +202,7 @@ def measure(folder: Path, pixels: int) -> dict[str, float]:
 
 
 def measure_export(folder: Path, pixels: int) -> dict[str, float]:
-    """Write the maps as products; return seconds, and bytes of memory: at rest, and the most beyond that."""
+    """Write the maps as products; return seconds, and bytes of memory: at rest, and the most."""
     work = work_of(folder, pixels)
     (work.folder / "recipe.yaml").write_text("frostmap: 1\n", encoding="utf-8")  # of provenance; none was run
     # no step was run, so that none has a record: what the cube has is taken for finished

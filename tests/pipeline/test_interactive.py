@@ -71,7 +71,7 @@ def test_a_moving_year_holds_every_look_and_the_mean(work: Work) -> None:
     look = told["overpasses"][1]
     kept = np.array(look["kept"], bool)
     dots = columns["aqua day"]  # dots come after lines
-    assert np.allclose(dots[kept], np.array(look["filled"], float)[kept], equal_nan=True)
+    assert np.allclose(dots[kept], np.array(look["seen"], float)[kept])
     assert not np.isfinite(dots[~kept]).any()
 
 

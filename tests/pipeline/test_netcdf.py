@@ -87,6 +87,7 @@ def test_what_cf_asks_for_is_there(exported: Exported) -> None:
                 if "flag_values" in array.attrs:
                     assert np.asarray(array.attrs["flag_values"]).dtype == array.dtype  # 3.5
                 assert "_FillValue" not in array.attrs or array.dims == ("y", "x")  # 2.5.1: none in coordinates
+            assert maps["time"].attrs["units_metadata"] == "leap_seconds: none"  # 4.4
             assert maps["time"].attrs["bounds"] in maps.variables  # 7.1
             assert "units" not in maps["time_bounds"].attrs or maps["time_bounds"].attrs == maps["time"].attrs
             for name in ("y", "x"):

@@ -35,6 +35,7 @@ from frostmap.pipeline.experiments.sampling_designs import (
     Settings,
     cause_of,
     experiment,
+    fitting_sizes,
     implied_sd,
     known_designs,
     predict_blocks,
@@ -43,7 +44,6 @@ from frostmap.pipeline.experiments.sampling_designs import (
     table,
     verdict,
 )
-from frostmap.pipeline.experiments.table1 import fitting_sizes
 from frostmap.pipeline.ledger import forget
 from frostmap.pipeline.simulate.positions import Places, Window
 from frostmap.pipeline.simulate.truth import truth

@@ -507,7 +507,8 @@ def sampling_designs(
         with session.progress(1) as report:
             found = run_table1(work, settings, scheduler=scheduler, report=report, strict=bool(size))
         files = [str(path.resolve()) for path in found.files]
-        session.emit({"event": "done", "winner": found.verdict.winner, "best": found.verdict.best, "files": files})
+        told = {"winner": found.verdict.winner, "best": found.verdict.best, "left_out": found.left_out}
+        session.emit({"event": "done", **told, "files": files})
         if found.left_out:
             session.say(f"left out {', '.join(f'{n:,}' for n in found.left_out)} samples: the map has too few pixels")
         session.say(f"winner   {found.verdict.winner}; smallest RMSE: {found.verdict.best}")

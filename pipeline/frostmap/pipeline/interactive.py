@@ -93,11 +93,16 @@ def year_of(work: Work, place: Place, year: str) -> Any:
         Temperatures [°C] by date; with hvplot each overpass can be switched off, and a stretch of days be enlarged.
     """
     told = Pixels(work).year(place, year)
-    days = pd.date_range(told["start"], periods=len(told["overpasses"][0]["filled"]))
-    columns = {look["name"].replace("_", " "): np.array(look["filled"], np.float64) for look in told["overpasses"]}
-    filled = pd.DataFrame(columns, index=days.rename("date"))
+    days = pd.date_range(told["start"], periods=len(told["daily"]))
+    filled, seen = (
+        pd.DataFrame(
+            {look["name"].replace("_", " "): np.array(look[kind], np.float64) for look in told["overpasses"]},
+            index=days.rename("date"),
+        )
+        for kind in ("filled", "seen")
+    )
     daily = pd.Series(np.array(told["daily"], np.float64), index=days.rename("date"), name="daily mean")
-    seen = filled.where(np.column_stack([np.array(look["kept"], bool) for look in told["overpasses"]]))
+    seen = seen.where(np.column_stack([np.array(look["kept"], bool) for look in told["overpasses"]]))
     where = f"row {place.row}, column {place.column}, {year}"
     title = f"Surface temperature, {where}{' (simulated)' if work.recipe.simulated else ''}"
     return _moving_year(filled, seen, daily, title) if is_there() else _still_year(filled, seen, daily, title)

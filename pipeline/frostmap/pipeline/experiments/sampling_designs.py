@@ -99,6 +99,33 @@ def known_designs(names: Sequence[str]) -> tuple[Sampler, ...]:
     return tuple(design for design in known if design in names)
 
 
+def fitting_sizes(
+    sizes: Sequence[int], candidates: int, design: str = "any design", *, strict: bool = True
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the sizes of samples that so many pixels allow, and those that they do not.
+
+    Raises
+    ------
+    UserError
+        None is allowed; or, where `strict`, one is not.
+
+    Examples
+    --------
+    >>> fitting_sizes((1000, 10_000), 9431, strict=False)
+    ((1000,), (10000,))
+    """
+    fitting, left_out = tuple(n for n in sizes if n <= candidates), tuple(n for n in sizes if n > candidates)
+    if not fitting or (strict and left_out):
+        raise UserError(
+            "there are fewer pixels than a sample wants",
+            where=f"{design}, {max(left_out)} samples",
+            found=f"{candidates} pixels with E and all predictors, beside those that judge",
+            wanted=f"at least {max(left_out)}",
+            remedy="try smaller samples (--size), or a larger region",
+        )
+    return fitting, left_out
+
+
 # ---- tasks --------------------------------------------------------------------------------------------------------
 
 
@@ -126,14 +153,7 @@ def draw(population: Population, design: Sampler, size: int, settings: Settings)
     """Return a design's sample of the candidates."""
     began = time.perf_counter()
     candidates = population.candidates
-    if size > len(candidates):
-        raise UserError(
-            "there are fewer pixels than a sample wants",
-            where=f"{design}, {size} samples",
-            found=f"{len(candidates)} pixels with E and all predictors, beside those that judge",
-            wanted=f"at least {size}",
-            remedy="try smaller samples (--size), or a larger region",
-        )
+    fitting_sizes((size,), len(candidates), design)
     rows = candidates[choose(design, population.values[candidates], size, settings.seed, settings.allocation)]
     return Drawn(some(population, rows), random_folds(len(rows), settings.seed), round(time.perf_counter() - began, 3))
 

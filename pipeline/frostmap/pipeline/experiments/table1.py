@@ -13,7 +13,7 @@ from dask.delayed import delayed
 from distributed import Client
 
 from frostmap.pipeline import ledger
-from frostmap.pipeline.errors import DataIncomplete, UserError
+from frostmap.pipeline.errors import DataIncomplete
 from frostmap.pipeline.evaluation.tables import Section, Table
 from frostmap.pipeline.evaluation.tables import published as published_table
 from frostmap.pipeline.experiments.drawings import save_figure, table1_figure
@@ -27,6 +27,7 @@ from frostmap.pipeline.experiments.sampling_designs import (
     Verdict,
     cause_of,
     experiment,
+    fitting_sizes,
     read_cases,
     save_case,
     table,
@@ -109,33 +110,6 @@ def run_table1(
         )
         report(Event("finished", NAME, title, "", len(cases), len(cases), time.monotonic() - began))
     return _written(work, settings, cases, described, left_out, time.monotonic() - began)
-
-
-def fitting_sizes(
-    sizes: Sequence[int], candidates: int, *, strict: bool = True
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the sizes of samples that so many pixels allow, and those that they do not.
-
-    Raises
-    ------
-    UserError
-        None is allowed; or, where `strict`, one is not.
-
-    Examples
-    --------
-    >>> fitting_sizes((1000, 10_000), 9431, strict=False)
-    ((1000,), (10000,))
-    """
-    fitting, left_out = tuple(n for n in sizes if n <= candidates), tuple(n for n in sizes if n > candidates)
-    if not fitting or (strict and left_out):
-        raise UserError(
-            "there are fewer pixels than a sample wants",
-            where=f"{max(left_out)} samples",
-            found=f"{candidates} pixels with E and all predictors, beside those that judge",
-            wanted=f"at least {max(left_out)}",
-            remedy="try smaller samples (--size), or a larger region",
-        )
-    return fitting, left_out
 
 
 def contents_of(work: Work, steps: Sequence[str]) -> list[str]:
