@@ -1,8 +1,13 @@
 """The thermal chain of a simulated year, from raw counts to degree days, in processes of its own; its cost as JSON.
 
-A simulated square of 100 x 100 pixels at 1 km is repeated over a part of a tile, or the whole of it. ``run`` makes the
-stages as a run does, on worker processes; ``alone`` runs the same tasks one after the other in this process and tells
-how much is reading and how much the block functions' own work; ``peer`` is the chain in xarray and plain NumPy.
+    python -m tests.benchmarks.chain_once cube FOLDER SIDE
+    python -m tests.benchmarks.chain_once run FOLDER SIDE [WORKERS]
+    python -m tests.benchmarks.chain_once alone FOLDER SIDE [EVERY]
+
+``cube`` simulates a corner of a tile at 1 km, SIDE x SIDE pixels, square by square of 100 x 100; 1200 is all of it.
+``run`` makes the stages as a run does, on worker processes; ``alone`` then runs the same tasks (or each EVERY-th)
+one after the other in this process and tells how much is reading and how much the block functions' own work.
+The workers compile on one square: write its cube (SIDE 100), too.
 """
 
 from __future__ import annotations
@@ -57,9 +62,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 def prepare(folder: Path) -> None:
-    """Simulate the square's year."""
-    window = Window(1200, 5 * 1200 + 500, 25 * 1200 + 300, SIDE, SIDE)
-    where, first, last = scene(YEAR, window, YEAR), dt.date(YEAR, 1, 1), dt.date(YEAR, 12, 31)
+    """Simulate the year of one square, for those who want no more than that."""
+    np.savez(folder / "square.npz", **observed(0, 0), **described(0, 0))
+
+
+def window_at(row: int, col: int) -> Window:
+    """Return the square whose first pixel has this row and column in the simulated tile."""
+    return Window(1200, 5 * 1200 + row, 25 * 1200 + col, SIDE, SIDE)
+
+
+def observed(row: int, col: int) -> Arrays:
+    """Return the raw counts of a square's year, (day, overpass, y, x)."""
+    where, first, last = scene(YEAR, window_at(row, col), YEAR), dt.date(YEAR, 1, 1), dt.date(YEAR, 12, 31)
     raw = {variable.name: np.empty((365, 4, SIDE, SIDE), variable.dtype) for variable in RAW}
     layers = {"lst": "LST_{}_1km", "qc": "QC_{}", "view_time": "{}_view_time", "view_angle": "{}_view_angl"}
     for day, (_, products) in enumerate(observed_days(where, first, last)):
@@ -68,16 +82,18 @@ def prepare(folder: Path) -> None:
         ):
             for name, layer in layers.items():
                 raw[name][day, overpass] = products[product][layer.format(half)]
-    land = where.land
+    return raw
+
+
+def described(row: int, col: int) -> Arrays:
+    """Return what a square is: its terrain, NDVI and masks, (y, x)."""
+    land = scene(YEAR, window_at(row, col), YEAR).land
     ndvi = np.asarray(covariates(YEAR, land, YEAR + 0.2).ndvi, np.float32).reshape(SIDE, SIDE)
     flat = {"elevation": land.elevation, "eastness": land.slope_east, "northness": land.slope_north}
     flat |= {"slope": np.hypot(land.slope_east, land.slope_north), "wetness": np.full(SIDE * SIDE, 9.0)}
-    np.savez(
-        folder / "square.npz",
-        ndvi=np.broadcast_to(ndvi, (23, SIDE, SIDE)),
-        **raw,
-        **{name: np.asarray(values, np.float32).reshape(SIDE, SIDE) for name, values in flat.items()},
-    )
+    made: Arrays = {name: np.asarray(values, np.float32).reshape(SIDE, SIDE) for name, values in flat.items()}
+    made |= {name: np.zeros((SIDE, SIDE), np.float32) for name in ("lakes", "glaciers")}
+    return made | {"ndvi": np.broadcast_to(ndvi, (23, SIDE, SIDE)), "inside": np.ones((SIDE, SIDE), bool)}
 
 
 def work_of(folder: Path, side: int) -> Work:
@@ -106,35 +122,30 @@ def work_of(folder: Path, side: int) -> Work:
 
 
 def write_cube(folder: Path, side: int) -> None:
-    """Write what the chain reads, the square repeated, in the project's own layout."""
-    work, square = work_of(folder, side), dict(np.load(folder / "square.npz"))
-    square |= {"inside": np.ones((SIDE, SIDE), bool)} | {
-        name: np.zeros((SIDE, SIDE), np.float32) for name in ("lakes", "glaciers")
-    }
-    coords = year_coords(YEAR)
-    groups: tuple[tuple[str, Sequence[Variable], dict[str, Any]], ...] = (
-        (f"ingest/{YEAR}", RAW, dict(coords)),
-        ("terrain", TERRAIN, {}),
-        (f"vegetation/{YEAR}", (NDVI_SERIES,), {"composite": np.arange(23, dtype="int16")}),
-        ("masks/training", MASKS, {}),
+    """Simulate what the chain reads, square by square, and write it in the project's own layout."""
+    work = work_of(folder, side)
+    groups: tuple[tuple[str, Sequence[Variable], Callable[[int, int], Arrays], dict[str, Any]], ...] = (
+        (f"ingest/{YEAR}", RAW, observed, dict(year_coords(YEAR))),
+        ("terrain", TERRAIN, described, {}),
+        (f"vegetation/{YEAR}", (NDVI_SERIES,), described, {"composite": np.arange(23, dtype="int16")}),
+        ("masks/training", MASKS, described, {}),
     )
     sizes = work.sizes(str(YEAR)) | {"y": side, "x": side}
-    for group, variables, more in groups:
+    for group, variables, simulate, more in groups:
         cubes.prepare_group(work.storage, group, variables, work.geobox, more, work.chunk_pixels)
-        # an array of the square's chunks repeated: nothing of the whole size is ever in memory
         made = blocks.map_windows(
-            partial(_of_square, {v.name: square[v.name] for v in variables}),
+            partial(_square, simulate),
             [xr.Dataset(coords={"y": np.arange(side), "x": np.arange(side)})],
             variables,
             sizes,
-            block=work.chunk_pixels,
+            block=SIDE,
         )
         writes = cubes.write_tasks(work.storage, group, made.cube, variables, made.tasks, pixels=work.chunk_pixels)
-        dask.compute(*[write.delayed for write in writes], scheduler="threads", num_workers=2)
+        dask.compute(*[write.delayed for write in writes], scheduler="processes", num_workers=2)
 
 
-def _of_square(square: Arrays, _window: xr.Dataset) -> blocks.Block:
-    return dict(square)
+def _square(simulate: Callable[[int, int], Arrays], window: xr.Dataset) -> blocks.Block:
+    return dict(simulate(int(window["y"][0]), int(window["x"][0])))
 
 
 # ---- as a run does it ---------------------------------------------------------------------------------------------
@@ -208,22 +219,28 @@ def _status(name: str) -> int:
 # ---- the same tasks alone -----------------------------------------------------------------------------------------
 
 
-def alone(folder: Path, side: int) -> dict[str, dict[str, float]]:
-    """Run the same tasks without a cluster and without writing; return processor time of reading and of the rest."""
+def alone(folder: Path, side: int, every: int = 1) -> dict[str, dict[str, float]]:
+    """Run the same tasks without a cluster and without writing; return processor time of reading and of the rest.
+
+    Of many tasks each `every`-th stands for those after it, too.
+    """
     costs: dict[str, dict[str, float]] = {}
     for work in (work_of(folder, SIDE), work_of(folder, side)):  # the first compiles
         for stage, scope in CHAIN:
             spent = {"read_s": 0.0, "kernels_s": 0.0}
             with _timed(spent):
                 products = stage.function(work, scope)
-                for task in products.tasks or ():
+                assert products.tasks
+                for task in products.tasks[::every]:
                     began = time.process_time()
                     result = task.result.compute(scheduler="synchronous")
                     if isinstance(result, blocks.Stream):
                         for _ in result.pieces():
                             pass
                     spent["kernels_s"] += time.process_time() - began
-            costs[stage.name] = spent | {"kernels_s": spent["kernels_s"] - spent["read_s"]}
+            spent["kernels_s"] -= spent["read_s"]
+            share = len(products.tasks[::every]) / len(products.tasks)
+            costs[stage.name] = {name: seconds / share for name, seconds in spent.items()}
     return costs
 
 
@@ -247,17 +264,17 @@ def _timed(spent: dict[str, float]) -> Iterator[None]:
         xr.Dataset.load, scsg.Days.read = load, read  # type: ignore[method-assign]
 
 
-def main(what: str, folder: Path, side: int, workers: int) -> None:
+def main(what: str, folder: Path, side: int, number: int | None = None) -> None:
     """Do one of it."""
     if what == "prepare":
         prepare(folder)
     elif what == "cube":
         write_cube(folder, side)
     elif what == "alone":
-        sys.stdout.write(json.dumps(alone(folder, side)))
+        sys.stdout.write(json.dumps(alone(folder, side, number or 1)))
     else:
-        sys.stdout.write(json.dumps(run(folder, side, workers)))
+        sys.stdout.write(json.dumps(run(folder, side, number or 2)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 2)
+    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:]))

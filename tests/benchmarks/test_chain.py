@@ -29,7 +29,6 @@ def once(what: str, folder: Path, side: int) -> Any:
 def test_a_years_chain(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
     if not benchmark.enabled:
         pytest.skip("takes minutes, and measures nothing unless enabled: make bench")
-    once("prepare", tmp_path, 0)
     for side in (100, SIDE):
         once("cube", tmp_path, side)
     costs = benchmark.pedantic(lambda: once("run", tmp_path, SIDE), rounds=1, iterations=1)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from dask.utils import key_split
+from distributed.utils import key_split_group
 
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import cubes, ledger
@@ -53,6 +55,17 @@ def test_a_cube_is_read_back_as_it_was_written_however_it_was_chunked(tmp_path: 
     assert sum(record.bytes_written for record in records) == 60 * 4 * 24 * 24 * 3
     assert zarr.open_array(storage.zarr_store(), path="ingest/2019/lst").chunks == (46, 1, 12, 12)
     assert {record.task: record for record in records} == ledger.read_chunks(storage, "ingest/2019")
+
+
+def test_the_writes_of_a_step_are_one_group_of_its_name(tmp_path: Path) -> None:
+    storage = Storage.of_folder(tmp_path)
+    first, again = (
+        cubes.write_tasks(storage, "ingest/2019", counts(), (LST, QC), pixels=12, cause=cause) for cause in "ab"
+    )
+    keys = [write.delayed.key for write in (*first, *again)]
+    assert len(set(keys)) == len(keys)
+    assert {key_split(key) for key in keys} == {"ingest"}
+    assert len({key_split_group(key) for key in keys}) == 2  # of each time that it is made
 
 
 def test_any_reader_finds_units_grid_and_time(tmp_path: Path) -> None:

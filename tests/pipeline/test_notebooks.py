@@ -34,6 +34,12 @@ def test_a_notebook_defines_nothing(path: Path) -> None:
     assert not [node for node in ast.walk(ast.parse(code)) if isinstance(node, made)]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_own_pictures_of_a_notebook_say_that_they_are_simulated(path: Path) -> None:
+    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert not [source for source in cells if "plt.subplots" in source and "headline(" not in source]
+
+
 @pytest.mark.pages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of jupyter's own parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -72,6 +73,27 @@ class Lazy:
     tasks: tuple[Task, ...]
 
 
+def called_often(function: Callable[..., Any], name: str = "") -> Callable[..., Delayed]:
+    """Return what makes the tasks that call a function again and again: of arguments, one task.
+
+    To a scheduler they are one group, called `name` (or as the function): under that name the dashboard shows them, and
+    how long they take is learnt from their like alone.
+
+    >>> double = called_often(lambda number: 2 * number, "double")
+    >>> three, four = double(3), double(4)
+    >>> (four.compute(), three.key[0] == four.key[0], three.key[1], four.key[1])
+    (8, True, 0, 1)
+    """
+    call, group = delayed(function, pure=False, traverse=False), f"{name or function.__name__}-{uuid.uuid4().hex}"
+    numbers = itertools.count()
+
+    def task(*arguments: Any) -> Delayed:
+        made: Delayed = call(*arguments, dask_key_name=(group, next(numbers)))
+        return made
+
+    return task
+
+
 def map_windows(
     function: Callable[..., Block],
     cubes: Sequence[xr.Dataset],
@@ -122,7 +144,7 @@ def map_windows(
     steps = {"y": block, "x": block} | ({"time": days} if days else {}) | ({"overpass": 1} if overpasses else {})
     margin = dict(zip("yx", halo if isinstance(halo, tuple) else (halo, halo), strict=True))
     names = tuple(variable.name for variable in writes)
-    call = delayed(_call, pure=False, traverse=False)
+    call = called_often(_call, "window")
     tasks: list[Task] = []
     pieces: dict[str, dict[tuple[int, ...], da.Array]] = {name: {} for name in names}
     for own in _cut(lengths, steps):

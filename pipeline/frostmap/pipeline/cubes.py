@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 import zarr
-from dask.delayed import Delayed, delayed
+from dask.delayed import Delayed
 from numcodecs.blosc import Blosc
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 from zarr.storage import MemoryStore
 
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Pieces, Result, Stream, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Pieces, Result, Stream, Task, called_often
 from frostmap.pipeline.geozarr import geozarr_attributes
 from frostmap.pipeline.schema import OVERPASSES, Variable
 from frostmap.pipeline.storage import CUBE, Storage, digest_of
@@ -166,7 +166,7 @@ def write_tasks(
     With `made_by`, all that a task makes is written by one; what no task makes keeps its fill.
     """
     tasks = made_by if made_by is not None else _chunk_by_chunk(cube, variables, pixels)
-    write = delayed(_write, pure=False, traverse=False)
+    write = called_often(_write, group.partition("/")[0])
     writes = []
     for task in tasks:
         causes = {"step": cause} | ({"inputs": task.cause} if task.cause else {})
@@ -176,7 +176,7 @@ def write_tasks(
 
 def _chunk_by_chunk(cube: xr.Dataset, variables: Sequence[Variable], pixels: int) -> list[Task]:
     """Return a task for each block of each variable, of whole stored chunks."""
-    block = delayed(_named, pure=False)
+    block = called_often(_named, "block")
     tasks = []
     for variable in variables:
         array = cube[variable.name].transpose(*variable.dims).data

@@ -18,7 +18,7 @@ from pyproj import CRS, Transformer
 from frostmap.catalogs.grids import SINUSOIDAL_CRS, to_geographic
 from frostmap.kernels.resampling import OUTSIDE, area_means, interpolated
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Result
+from frostmap.pipeline.blocks import NOTES, Result, called_often
 from frostmap.pipeline.errors import FrostmapError, UserError
 from frostmap.pipeline.frames import by_frame, frames, within
 from frostmap.pipeline.gridded_files import BYTES_AT_ONCE, NO_VALUE, OUT_OF_RANGE, Grid, Layers
@@ -164,7 +164,7 @@ def products(work: Work, fields: Sequence[Field], name: str) -> Products:
         What the tables are called after: `NAME.csv` and `sources-NAME.csv`.
     """
     writes = written([field.variable for field in fields])
-    call = delayed(fields_of_frame, pure=False, traverse=False)
+    call = called_often(fields_of_frame)
     cube, tasks = by_frame(
         work,
         writes,

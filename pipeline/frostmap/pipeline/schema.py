@@ -120,6 +120,14 @@ STATE = Variable(
     "+16 view interpolated, +32 no swath",
     fill=5,
 )
+STATE_KINDS = (
+    *(f"observed, {error}" for error in ("error <= 1 K", "error <= 2 K", "error <= 3 K", "error > 3 K")),
+    "cloud",
+    "not produced",
+    "doubtful",
+    "residual cloud",
+)
+"""What pictures call the numbers of `STATE`, in order."""
 OBSERVATIONS = (LST, STATE, VIEW_TIME, VIEW_ANGLE)
 
 CLOUD_TOP = Variable("cloud_top", OBSERVED, "int16", "m", "height of cloud tops above sea level", fill=-9999)

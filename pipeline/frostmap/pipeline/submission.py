@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dask.delayed import Delayed
+from dask.utils import key_split
 from distributed import Client, Future, KilledWorker, as_completed, wait
 
 from frostmap.pipeline.clusters.loss import lost
@@ -125,7 +126,7 @@ def _explained(error: BaseException, watchdog: Watchdog) -> BaseException:
         return error
     return watchdog.complaint() or UserError(
         "workers died on the same task again and again, most likely for lack of memory",
-        where=str(error.task),
+        where=f"a task of {key_split(error.task)}",
         found=f"{error.allowed_failures + 1} workers lost",
         wanted="tasks that fit a worker's memory; `frostmap plan` shows what each stage takes",
         remedy="give workers more with cluster.memory_gib or fewer cluster.workers, or lower store.chunk_pixels",

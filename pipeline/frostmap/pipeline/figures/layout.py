@@ -174,25 +174,35 @@ def wrapped(name: str) -> str:
     return name.replace(" frozen", "\nfrozen").replace("non-frozen ground", "non-frozen\nground")
 
 
-def draw_density(axes: Axes, true: Numbers, found: Numbers) -> None:
-    """Draw how many pixels have each pair of a true and a found value."""
+def draw_density(axes: Axes, true: Numbers, found: Numbers) -> AxesImage | None:
+    """Draw how many pixels have each pair of a true and a found value; return what wants a scale (`density_scale`)."""
     both = np.isfinite(true) & np.isfinite(found)
     x, y = true[both], found[both]
     if x.size == 0:
         axes.text(0.5, 0.5, "no pixel has both", transform=axes.transAxes, ha="center")
-        return
+        return None
     low, high = np.percentile(np.concatenate([x, y]), [0.1, 99.9])
     low, high = (low, high) if high > low else (low - 0.5, low + 0.5)
     margin = 0.03 * (high - low)
     edges = np.linspace(low - margin, high + margin, 81)
     count, _, _ = np.histogram2d(x, y, bins=(edges, edges))
-    axes.imshow(
+    image = axes.imshow(
         np.ma.masked_equal(count.T, 0),
         origin="lower",
         extent=(edges[0], edges[-1], edges[0], edges[-1]),
         cmap="viridis_r",
-        norm=LogNorm(1, max(2.0, count.max())),
         interpolation="nearest",
     )
     axes.plot(edges[[0, -1]], edges[[0, -1]], color=INK, linewidth=0.8)
     axes.text(0.04, 0.96, f"n = {x.size:,}", transform=axes.transAxes, va="top", fontsize=8)
+    return image
+
+
+def density_scale(figure: Figure, images: Sequence[AxesImage]) -> None:
+    """Give densities one scale, and draw it."""
+    if not images:
+        return
+    most = max(float(np.ma.max(image.get_array())) for image in images)
+    for image in images:
+        image.set_norm(LogNorm(1, max(2.0, most)))
+    colour_bar(figure, images[0], figure.axes, "pixels in a cell (80 x 80 cells a panel)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from frostmap.kernels.frost_number import (
     GLACIER,
@@ -11,7 +12,7 @@ from frostmap.kernels.frost_number import (
     PERMAFROST,
 )
 from frostmap.pipeline.figures.contents import by_epoch, group_of, label_of, truth_path, truth_values
-from frostmap.pipeline.figures.layout import draw_density, draw_legend, headline, map_figure, patch
+from frostmap.pipeline.figures.layout import density_scale, draw_density, draw_legend, headline, map_figure, patch
 from frostmap.pipeline.figures.palette import BLUE, GREY, PALE_BLUE, PALE_GREY, PURPLE, VERMILION, WIDTH
 from frostmap.pipeline.map_sheets import NO_VALUE_COLOUR, MapSheet
 from frostmap.pipeline.stages.frozen_ground import e_group
@@ -46,15 +47,17 @@ def truth(work: Work, sheet: MapSheet) -> Figure | None:
         & ~np.isin(truth_values(work, epoch, "frozen_ground", how="nearest"), (GLACIER, LAKE))
         for epoch in epochs
     }
+    images: list[AxesImage | None] = []
     for row, epoch in zip(grid, epochs, strict=True):
         for axes, band in zip(row, TRUTH_BANDS, strict=True):
             if (epoch, band) not in pairs:
                 axes.set_axis_off()
                 continue
             true, found = (values[ground[epoch]] for values in pairs[epoch, band])
-            draw_density(axes, true, found)
+            images.append(draw_density(axes, true, found))
             axes.set(xlabel="true", title=f"{titles[band]}, {label_of(work, epoch)}")
         row[0].set_ylabel("found")
+    density_scale(figure, [image for image in images if image is not None])
     return figure
 
 

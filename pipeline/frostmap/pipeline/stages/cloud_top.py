@@ -25,7 +25,7 @@ from rasterio.warp import transform_bounds
 from frostmap.catalogs.grids import Bounds, lattice, to_geographic
 from frostmap.kernels.neighbourhood import neighbourhood_mean
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task, called_often
 from frostmap.pipeline.cloud_top_files import (
     KEY,
     Cells,
@@ -140,6 +140,7 @@ def build(work: Work, year: str) -> Products:
     first = dt.date(int(year), 1, 1)
     path = _path(work.recipe, settings)
     swaths = _swaths_by_day(work, year) if settings.kind == MOD06 else {}
+    of_swaths, of_field = called_often(tops_of_swaths), called_often(tops_of_field)
     tasks, blocks = [], []
     for start in range(0, n_days, DAYS_PER_CHUNK):
         n = min(DAYS_PER_CHUNK, n_days - start)
@@ -152,12 +153,12 @@ def build(work: Work, year: str) -> Products:
                 continue
             if settings.kind == MOD06:
                 files = {day: swaths[overpass, start + day] for day in range(n) if (overpass, start + day) in swaths}
-                result = delayed(tops_of_swaths, pure=False, traverse=False)(files, area, own, n, overpass)
+                result = of_swaths(files, area, own, n, overpass)
                 cause = ledger.digest(
                     [(day, [_identity(file.path) for file in of_day]) for day, of_day in files.items()]
                 )
             else:
-                result = delayed(tops_of_field, pure=False, traverse=False)(path, area, own, n, overpass)
+                result = of_field(path, area, own, n, overpass)
                 cause = ""
             parts = tuple(
                 Part(CLOUD_TOP.name, name, (slice(start, start + n), slice(overpass, overpass + 1), *span))

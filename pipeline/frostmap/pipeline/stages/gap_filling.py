@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from dask.delayed import delayed
 
 from frostmap.catalogs.grids import to_geographic
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
@@ -19,7 +18,7 @@ from frostmap.kernels.harmonic_series import fit_harmonic_series
 from frostmap.kernels.neighbourhood import fill_missing, neighbourhood_mean
 from frostmap.kernels.sky_classes import CLEAR, NIGHT_CLOUD
 from frostmap.pipeline import scsg
-from frostmap.pipeline.blocks import Block, Lazy, Part, Stream, Task, joined_pieces, map_windows
+from frostmap.pipeline.blocks import Block, Lazy, Part, Stream, Task, called_often, joined_pieces, map_windows
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.recipe import GapFilling, Recipe
 from frostmap.pipeline.schema import FILL_FLAG, FILLED, OBSERVED_KINDS, OVERPASSES, SKY_KINDS, Variable
@@ -118,8 +117,8 @@ def _similar_pixels(work: Work, year: str) -> Lazy:
         corner=(round(work.geobox.affine.f / work.geobox.affine.e), round(work.geobox.affine.c / work.geobox.affine.a)),
     )
     cycle_days = days_since_2000(xr.Dataset(coords={"time": year_coords(int(year))["time"]}))
-    stream = delayed(Stream, pure=False, traverse=False)
-    gathered = delayed(_gathered, pure=False, traverse=False)
+    stream = called_often(Stream)
+    gathered = called_often(_gathered)
     tasks: list[Task] = []
     pieces: dict[str, dict[tuple[int, ...], da.Array]] = {variable.name: {} for variable in FILLED}
     for start in range(0, days_in(int(year)), DAYS_PER_CHUNK):

@@ -10,11 +10,10 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import delayed
 
 from frostmap.catalogs.collections import load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.blocks import FAILED, NOTES, Block, Part, Result, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Block, Part, Result, Task, called_often
 from frostmap.pipeline.cubes import DAYS_PER_CHUNK
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe
@@ -67,7 +66,7 @@ def _read_tiles(
     work: Work, found: dict[tuple[str, str], Days], n_days: int
 ) -> tuple[dict[tuple[str, int, int], dict[str, da.Array]], list[Task]]:
     """Return lazy blocks by (tile, first day, overpass), and the tasks that make them."""
-    read = delayed(_read_days, pure=False, traverse=False)
+    read = called_often(_read_days)
     pieces: dict[tuple[str, int, int], dict[str, da.Array]] = {}
     tasks = []
     for product in PRODUCTS["lst"]:

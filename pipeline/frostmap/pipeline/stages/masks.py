@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 
 from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Result
+from frostmap.pipeline.blocks import NOTES, Result, called_often
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.frames import Window, by_frame, frames
 from frostmap.pipeline.polygons import Coverage, PolygonFile, check_meets, coverage, holds_polygons, parts_of
@@ -45,7 +45,7 @@ Given = PolygonFile | Share | None
 def build(work: Work, epoch: str) -> Products:
     """Return the region's mask and the shares of an epoch; no lake or glacier where the recipe names no source."""
     given = {variable.name: _given(work, variable.name, epoch) for variable in COVERS}
-    call, cut = delayed(masks_of_frame, pure=False, traverse=False), delayed(operator.getitem)
+    call, cut = called_often(masks_of_frame), delayed(operator.getitem)
 
     def make(name: str, frame: GeoBox, own: Window, here: Window, inside: npt.NDArray[np.bool_]) -> Any:
         covers = {key: cut(each, here) if isinstance(each, Delayed) else each for key, each in given.items()}

@@ -20,7 +20,7 @@ from frostmap.catalogs.grids import pixel_area_km2
 from frostmap.kernels.frost_number import GLACIER, LAKE, NO_CLASS, conductivity_ratio, ttop, ttop_classes
 from frostmap.kernels.resampling import OUTSIDE
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Result
+from frostmap.pipeline.blocks import NOTES, Result, called_often
 from frostmap.pipeline.errors import FrostmapError, UserError
 from frostmap.pipeline.frames import by_frame, frames
 from frostmap.pipeline.gridded_files import NO_VALUE, OUT_OF_RANGE
@@ -58,7 +58,7 @@ def build(work: Work, scope: str) -> Products:
 def from_file(work: Work, scope: str) -> Products:
     """Return a map that the recipe names on the map's pixels, a tile a task."""
     map_file = _opened(work.recipe, scope)
-    call = delayed(map_of_frame, pure=False, traverse=False)
+    call = called_often(map_of_frame)
     cube, tasks = by_frame(
         work,
         WRITES,

@@ -8,11 +8,10 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import delayed
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task, called_often
 from frostmap.pipeline.granule_files import decode
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe, SnowCatalogue
@@ -40,7 +39,7 @@ def build(work: Work, year: str) -> Products:
     for granule in work.granules["snow_cover"][year]:
         by_tile[str(granule.tile)][(granule.date - date(int(year), 1, 1)).days] = granule
 
-    read = delayed(_read_tile, pure=False, traverse=False)
+    read = called_often(_read_tile)
     how = Reading(collection, ("snow_index", "quality"), 2 * work.recipe.region.pixels_per_tile, work.downloads)
     layers = {
         v.name: da.full((MONTHS, *work.shape), v.fill_value, dtype=v.dtype, chunks=(-1, -1, -1)) for v in SNOW_YEAR

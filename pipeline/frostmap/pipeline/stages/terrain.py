@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from affine import Affine
-from dask.delayed import delayed
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from rasterio.warp import transform_bounds
@@ -38,7 +37,7 @@ from frostmap.kernels.drainage import (
 from frostmap.kernels.pixel_means import PixelSums, add_cells, no_cells, pixel_means
 from frostmap.kernels.terrain import slope_aspect
 from frostmap.pipeline import ledger
-from frostmap.pipeline.blocks import NOTES, Part, Result, Task, joined_pieces
+from frostmap.pipeline.blocks import NOTES, Part, Result, Task, called_often, joined_pieces
 from frostmap.pipeline.elevation_cells import places_in
 from frostmap.pipeline.elevation_mosaic import (
     CACHE_BYTES,
@@ -128,7 +127,7 @@ def build(work: Work, _scope: str) -> Products:
             tasks.append(Task(f"{what}-y{place[0]:05d}-x{place[1]:05d}", task, parts, cause))
 
     grid = _coarse(work, given.mosaic) if given is not None else _grid(work)
-    ground, wetness = (delayed(call, pure=False, traverse=False) for call in (ground_of_block, wetness_of_block))
+    ground, wetness = called_often(ground_of_block), called_often(wetness_of_block)
     for block in blocks(work):
         task, cause = None, ""
         if given is not None and work.inside_with_margin[block].any():

@@ -10,11 +10,10 @@ import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from dask.delayed import delayed
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task
+from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task, called_often
 from frostmap.pipeline.granule_files import decode
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe, YearKind
@@ -40,7 +39,7 @@ def build(work: Work, year: str) -> Products:
     for granule in work.granules["ndvi"][year]:
         by_tile[str(granule.tile)][(granule.date - first).days // DAYS] = granule
 
-    read = delayed(_read_tile, pure=False, traverse=False)
+    read = called_often(_read_tile)
     fine = (collection.pixels_per_tile or 1200) // 1200  # of 500 m, four are a pixel
     how = Reading(collection, ("ndvi", "reliability"), fine * work.recipe.region.pixels_per_tile, work.downloads)
     series = da.full((COMPOSITES, *work.shape), np.nan, dtype="float32", chunks=(COMPOSITES, -1, -1))
