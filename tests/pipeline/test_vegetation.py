@@ -90,7 +90,7 @@ def test_a_years_tile_takes_the_memory_that_is_stated_and_not_much_less(
     how = Reading(collection, names, 2 * pixels, None)  # type: ignore[arg-type]
     rest = (2,) if stage == "vegetation" else ()
     tracemalloc.start()
-    result = module._read_tile(dict.fromkeys(range(23), Day()), how, (slice(0, pixels), slice(0, pixels)), *rest)
+    result = module._read_tile(dict.fromkeys(range(23), Day()), (slice(0, pixels), slice(0, pixels)), how, *rest)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert all(array.shape[1:] == (pixels, pixels) for array in result.values() if isinstance(array, np.ndarray))
@@ -110,7 +110,7 @@ def test_gaps_are_closed_alike_in_strips_and_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(vegetation, "read_each", read)
     monkeypatch.setattr(vegetation, "STRIP_ROWS", 7)
     how = Reading(MOD13A1, ("ndvi", "reliability"), 50, None)  # type: ignore[arg-type]
-    made = vegetation._read_tile({}, how, (slice(0, 50), slice(0, 50)), 1)
+    made = vegetation._read_tile({}, (slice(0, 50), slice(0, 50)), how, 1)
     np.testing.assert_array_equal(made["ndvi"], interpolate_gaps(whole, vegetation.LONGEST_GAP))
 
 

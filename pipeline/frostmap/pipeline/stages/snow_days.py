@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from datetime import date
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task, called_often
+from frostmap.pipeline.blocks import FAILED, NOTES, Result
 from frostmap.pipeline.granule_files import decode
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe, SnowCatalogue
 from frostmap.pipeline.schema import SNOW_BY_MONTH, SNOW_DAYS, SNOW_YEAR
 from frostmap.pipeline.stage import Products, Stage, all_years
 from frostmap.pipeline.stages.vegetation import Series, mean_of_four
+from frostmap.pipeline.tile_years import Crop, map_tiles
 from frostmap.pipeline.work import Work
 
 MONTHS = 12
@@ -35,39 +34,19 @@ WORST_QUALITY = 2
 def build(work: Work, year: str) -> Products:
     """Return the snow cover of a year's months and the days that it was seen on, and the account of its granules."""
     collection = load_collection("mod10a1")
-    by_tile: dict[str, dict[int, Granule]] = {tile: {} for tile in work.tiles}
-    for granule in work.granules["snow_cover"][year]:
-        by_tile[str(granule.tile)][(granule.date - date(int(year), 1, 1)).days] = granule
-
-    read = called_often(_read_tile)
+    granules, first = work.granules["snow_cover"][year], date(int(year), 1, 1)
     how = Reading(collection, ("snow_index", "quality"), 2 * work.recipe.region.pixels_per_tile, work.downloads)
-    layers = {
-        v.name: da.full((MONTHS, *work.shape), v.fill_value, dtype=v.dtype, chunks=(-1, -1, -1)) for v in SNOW_YEAR
-    }
-    tasks = []
-    for tile, granules in by_tile.items():
-        if not granules:
-            continue
-        rows, cols = work.tile_window(tile)
-        top, left = work.tile_origin(tile)
-        crop = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
-        shape = (MONTHS, rows.stop - rows.start, cols.stop - cols.start)
-        task = read(granules, how, crop)
-        parts = tuple(Part(v.name, v.name, (slice(0, MONTHS), rows, cols)) for v in SNOW_YEAR)
-        tasks.append(Task(tile, task, parts, work.identity_of(granules)))
-        for variable in SNOW_YEAR:
-            part = da.from_delayed(task[variable.name], shape, dtype=np.dtype(variable.dtype))
-            layers[variable.name][:, rows, cols] = part
-    missing = missing_notes(collection, work.tiles, int(year), work.granules["snow_cover"][year])
+    made = map_tiles(work, granules, lambda each: (each.date - first).days, _read_tile, SNOW_YEAR, MONTHS, how)
+    missing = missing_notes(collection, work.tiles, int(year), granules)
     return Products(
-        cube=xr.Dataset({v.name: (v.dims, layers[v.name], v.attrs) for v in SNOW_YEAR}),
-        tasks=tuple(tasks),
+        cube=made.cube,
+        tasks=made.tasks,
         coords={"month": np.arange(1, MONTHS + 1, dtype="int16")},
         noted=account(missing, work.recipe.ingest, f"snow_days-{year}", year),
     )
 
 
-def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice]) -> Result:
+def _read_tile(granules: dict[int, Granule], crop: Crop, how: Reading) -> Result:
     shape = (MONTHS, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
     total, days = np.zeros(shape, np.float32), np.zeros(shape, np.int16)
     notes = []

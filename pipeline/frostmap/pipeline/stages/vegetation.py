@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from frostmap.catalogs.collections import Collection, load_collection
 from frostmap.catalogs.granules import Granule
-from frostmap.pipeline.blocks import FAILED, NOTES, Part, Result, Task, called_often
+from frostmap.pipeline.blocks import FAILED, NOTES, Result
 from frostmap.pipeline.granule_files import decode
 from frostmap.pipeline.granule_inputs import Reading, accepts_bad, account, missing_notes, read_each
 from frostmap.pipeline.recipe import Recipe, YearKind
 from frostmap.pipeline.schema import NDVI_SERIES
 from frostmap.pipeline.stage import Products, Stage, all_years
+from frostmap.pipeline.tile_years import Crop, map_tiles
 from frostmap.pipeline.work import Work, products_of
 
 COMPOSITES, DAYS = 23, 16
@@ -34,31 +33,16 @@ Series = npt.NDArray[np.float32]
 def build(work: Work, year: str) -> Products:
     """Return NDVI of a year, and the account of its granules."""
     collection = load_collection(products_of(work.recipe, "ndvi")[0])
-    first = date(int(year), 1, 1)
-    by_tile: dict[str, dict[int, Granule]] = {tile: {} for tile in work.tiles}
-    for granule in work.granules["ndvi"][year]:
-        by_tile[str(granule.tile)][(granule.date - first).days // DAYS] = granule
-
-    read = called_often(_read_tile)
+    granules, first = work.granules["ndvi"][year], date(int(year), 1, 1)
     fine = (collection.pixels_per_tile or 1200) // 1200  # of 500 m, four are a pixel
     how = Reading(collection, ("ndvi", "reliability"), fine * work.recipe.region.pixels_per_tile, work.downloads)
-    series = da.full((COMPOSITES, *work.shape), np.nan, dtype="float32", chunks=(COMPOSITES, -1, -1))
-    tasks = []
-    for tile, granules in by_tile.items():
-        if not granules:
-            continue
-        rows, cols = work.tile_window(tile)
-        top, left = work.tile_origin(tile)
-        crop = (slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left))
-        shape = (COMPOSITES, rows.stop - rows.start, cols.stop - cols.start)
-        task = read(granules, how, crop, fine)
-        part = Part(NDVI_SERIES.name, NDVI_SERIES.name, (slice(0, COMPOSITES), rows, cols))
-        tasks.append(Task(tile, task, (part,), work.identity_of(granules)))
-        series[:, rows, cols] = da.from_delayed(task[NDVI_SERIES.name], shape, dtype=np.dtype("float32"))
-    missing = missing_notes(collection, work.tiles, int(year), work.granules["ndvi"][year])
+    made = map_tiles(
+        work, granules, lambda each: (each.date - first).days // DAYS, _read_tile, (NDVI_SERIES,), COMPOSITES, how, fine
+    )
+    missing = missing_notes(collection, work.tiles, int(year), granules)
     return Products(
-        cube=xr.Dataset({NDVI_SERIES.name: (NDVI_SERIES.dims, series, NDVI_SERIES.attrs)}),
-        tasks=tuple(tasks),
+        cube=made.cube,
+        tasks=made.tasks,
         coords={"composite": np.arange(COMPOSITES, dtype="int16")},
         noted=account(missing, work.recipe.ingest, f"composites-{year}", year),
     )
@@ -81,7 +65,7 @@ def of_one_year(series: Mapping[int, npt.NDArray[Any]], year: int, kind: YearKin
     return np.concatenate([series[year][:half], series[year - 1][half:]])
 
 
-def _read_tile(granules: dict[int, Granule], how: Reading, crop: tuple[slice, slice], fine: int) -> Result:
+def _read_tile(granules: dict[int, Granule], crop: Crop, how: Reading, fine: int) -> Result:
     shape = (COMPOSITES, crop[0].stop - crop[0].start, crop[1].stop - crop[1].start)
     series: Series = np.full(shape, np.nan, dtype=np.float32)
     notes = []
