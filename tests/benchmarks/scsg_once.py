@@ -17,6 +17,7 @@ import xarray as xr
 from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 
+from frostmap.catalogs.grids import lattice
 from frostmap.kernels.quality import OBSERVED, observation_state
 from frostmap.kernels.sky_classes import SHADED_CLOUD, classes_without_shadows
 from frostmap.pipeline import scsg
@@ -31,13 +32,12 @@ Numbers = npt.NDArray[np.generic]
 
 
 def prepare(folder: Path) -> None:
-    """Write one simulated square: counts, states, view times of Terra's days, elevation, NDVI, position."""
+    """Write one simulated square: counts, states, view times of Terra's days, elevation, NDVI."""
     window = Window(1200, 5 * 1200 + 500, 25 * 1200 + 300, SIDE, SIDE)
     where, first = scene(2020, window, 2020), dt.date(2020, 1, 1)
     layers = [p["MOD11A1"] for _, p in observed_days(where, first, first + dt.timedelta(DAYS - 1))]
     lst = np.stack([each["LST_Day_1km"] for each in layers])
     state = observation_state(lst, np.stack([each["QC_Day"] for each in layers]))
-    places = where.land.places
     np.savez(
         folder / "square.npz",
         lst=np.where(state <= OBSERVED, lst, 0).astype(np.uint16),
@@ -45,8 +45,6 @@ def prepare(folder: Path) -> None:
         view_time=np.stack([each["Day_view_time"] for each in layers]),
         elevation=where.land.elevation.reshape(SIDE, SIDE).astype(np.float32),
         ndvi=np.asarray(covariates(2020, where.land, 2020.2).ndvi, np.float32).reshape(SIDE, SIDE),
-        longitude=places.longitude.reshape(SIDE, SIDE),
-        latitude=places.latitude.reshape(SIDE, SIDE),
     )
 
 
@@ -62,7 +60,7 @@ def write_cube(folder: Path, side: int) -> None:
     sky = classes_without_shadows(square["state"], SHADED_CLOUD)
     days = {name: (DIMS, repeated(name)[:, None]) for name in ("lst", "state", "view_time")}
     days |= {"sky": (DIMS, np.tile(sky, (1, times, times))[:, None])}
-    flat = {name: (("y", "x"), repeated(name)) for name in ("elevation", "longitude", "latitude")}
+    flat = {name: (("y", "x"), repeated(name)) for name in ("elevation",)}
     flat |= {name: (("y", "x"), np.zeros((side, side), np.float32)) for name in ("eastness", "northness")}
     cube = xr.Dataset(days | flat | {"ndvi": (("composite", "y", "x"), np.tile(repeated("ndvi"), (23, 1, 1)))})
     cube["annual_cycle"] = (("harmonic", "overpass", "y", "x"), np.full((5, 1, side, side), np.nan, np.float32))
@@ -87,6 +85,7 @@ def write_cube(folder: Path, side: int) -> None:
 def fill(folder: Path, side: int) -> dict[str, float]:
     """Fill, compress what was made, and return what it cost."""
     cube = xr.open_zarr(folder / f"cube-{side}.zarr", chunks=None, consolidated=False, mask_and_scale=False)
+    box = lattice(1200)[25, 5][:side, :side].coordinates
     region = scsg.Region(
         2020,
         scsg.Days(((0, cube),)),
@@ -94,8 +93,8 @@ def fill(folder: Path, side: int) -> dict[str, float]:
         cycle=cube,
         terrain=cube,
         ndvi=cube,
-        longitude=cube["longitude"].values,
-        latitude=cube["latitude"].values,
+        x=box["x"].values,
+        y=box["y"].values,
         inside=np.ones((side, side), bool),
         block=100,
         cell=scsg.cell_pixels(0.927),

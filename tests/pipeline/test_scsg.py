@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 
+from frostmap.catalogs.grids import lattice
 from frostmap.kernels.quality import CLOUDY, OBSERVED, RESIDUAL_CLOUD, observation_state
 from frostmap.kernels.sky_classes import (
     CLEAR,
@@ -74,7 +75,7 @@ def case() -> Case:
     covered = covariates(2020, where.land, 2020.2)
     elevation = where.land.elevation.astype(np.float32).reshape(SIDE, SIDE)
     ndvi = np.broadcast_to(np.asarray(covered.ndvi, np.float32).reshape(SIDE, SIDE), (23, SIDE, SIDE))
-    flat = ("y", "x")
+    flat, box = ("y", "x"), lattice(1200)[25, 5][500 : 500 + SIDE, 300 : 300 + SIDE].coordinates
     region = scsg.Region(
         2020,
         scsg.Days(((FIRST, xr.Dataset({"lst": (DIMS, lst), "state": (DIMS, state), "view_time": (DIMS, hours)})),)),
@@ -87,8 +88,8 @@ def case() -> Case:
         ),
         terrain=xr.Dataset({name: (flat, elevation if name == "elevation" else 0 * elevation) for name in TERRAIN}),
         ndvi=xr.Dataset({"ndvi": (("composite", *flat), ndvi)}),
-        longitude=where.land.places.longitude.reshape(SIDE, SIDE),
-        latitude=where.land.places.latitude.reshape(SIDE, SIDE),
+        x=box["x"].values,
+        y=box["y"].values,
         inside=np.ones((SIDE, SIDE), bool),
         block=40,
         cell=10,
@@ -155,8 +156,8 @@ def test_where_the_region_begins_changes_no_bit() -> None:
         cycle=whole.cycle.isel(part),
         terrain=whole.terrain.isel(part),
         ndvi=whole.ndvi.isel(part),
-        longitude=whole.longitude[top:, left:],
-        latitude=whole.latitude[top:, left:],
+        x=whole.x[left:],
+        y=whole.y[top:],
         inside=inside[top:, left:],
         block=30,
         corner=(top, left),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -228,11 +230,25 @@ def _write(
                 yield f"{CUBE}/{key}", content
 
     tags = storage.write_all(encoded())
+    if isinstance(result, Stream):
+        _give_back_freed_memory()
     failed = 0 if isinstance(result, Stream) else int(result.get(FAILED, 0))
     tags = {key.removeprefix(f"{CUBE}/"): tag for key, tag in tags.items()}
     record = ledger.ChunkRecord(task, causes, objects, notes, failed, size, ledger.now(), tags=tags)
     ledger.write_chunk(storage, group, record)
     return record
+
+
+def _give_back_freed_memory() -> None:
+    """Give the system what a large task has freed: the C library would keep it in pieces too small for the next.
+
+    For small tasks it rather keeps it (`clusters.this_machine.CLUSTER_SETTINGS`). Other C libraries than glibc decide
+    for themselves.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _whole(result: Result, parts: Sequence[Part]) -> Pieces:

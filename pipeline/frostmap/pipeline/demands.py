@@ -25,6 +25,7 @@ LIBRARIES_BYTES = 425_000_000
 KEPT_BYTES = {
     "terrain": 65_000_000,
     "observations": 135_000_000,
+    "gap_filling": 65_000_000,
     "degree_days": 90_000_000,
     "ground_correction": 45_000_000,
     "calibration": 70_000_000,

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from frostmap.catalogs.grids import to_geographic
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
 from frostmap.kernels.clear_sky import (
     BINS,
@@ -157,9 +158,9 @@ class Region:
     """elevation, eastness, northness; None where the recipe has no elevation: then temperature alone is compared."""
     ndvi: xr.Dataset | None
     """Composites of the year."""
-    longitude: npt.NDArray[np.float64]
-    latitude: npt.NDArray[np.float64]
-    """(y, x) [°]."""
+    x: npt.NDArray[np.float64]
+    y: npt.NDArray[np.float64]
+    """(x,) and (y,): sinusoidal coordinates of the pixels [m]."""
     inside: Mask
     """(y, x): pixels that are compared and filled."""
     block: int
@@ -352,10 +353,10 @@ def _survey(region: Region, days: range, settings: GapFilling) -> _Survey:
         reach=settings.reference_days,
         wider=tuple(reach for reach in WIDER_REACHES if reach > settings.reference_days),
     )
-    composite = np.clip(np.array(span) // 16, 0, 22)
-    used = range(int(composite.min()), int(composite.max()) + 1)
+    used = _composites(span)
+    composite = np.array([_composite(day) - used.start for day in span])
     places = [_places(region, window, used, elevations) for window in region.blocks]
-    return _Survey(days, span, targets, low, high, pairs, shaded, composite - used.start, places)
+    return _Survey(days, span, targets, low, high, pairs, shaded, composite, places)
 
 
 def _places(
@@ -368,8 +369,7 @@ def _places(
         elevation = region.terrain["elevation"].isel(where).values.reshape(pixels)
     ndvi = np.full((len(composites), pixels), np.nan, np.float32)
     if region.ndvi is not None:
-        ndvi = region.ndvi["ndvi"].isel(where | {"composite": slice(composites.start, composites.stop)}).values
-        ndvi = ndvi.reshape(len(composites), pixels)
+        ndvi = _ndvi(region.ndvi, window, composites)
     ends = elevations if elevations[0] <= elevations[1] else (0.0, 0.0)
     return place_bins(elevation, ndvi, ends, NDVI_RANGE)
 
@@ -538,8 +538,9 @@ class _Pool:
 
     def add(self, region: Region, window: Window, found: _Estimates, departures: _Departures) -> None:
         """Take a block's shaded observations, evenly thinned where the region has very many."""
-        observed = celsius(found.stored)
-        for place, day in enumerate(self._survey.targets):
+        observed, targets = celsius(found.stored), self._survey.targets
+        surroundings = _Surroundings(region, window, range(targets[0], targets[-1] + 1))
+        for place, day in enumerate(targets):
             share = LARGEST_POOL / max(int(self._survey.shaded[self._survey.span.index(day)]), 1)
             taken = np.flatnonzero(
                 (found.sky[place] == SHADOW) & np.isfinite(found.value[place]) & _thinned(region, window, share)
@@ -547,7 +548,7 @@ class _Pool:
             if taken.size:
                 departure, _ = departures.of_pixels(place, region, window)
                 sunlit = (found.value[place] + departure)[taken]
-                features = _features(region, window, day, taken, sunlit)
+                features = surroundings.features(day, taken, sunlit)
                 whole = np.isfinite(features).all(axis=1)
                 self._features[day].append(features[whole])
                 self._differences[day].append((observed[place][taken] - sunlit)[whole])
@@ -581,25 +582,50 @@ def _thinned(region: Region, window: Window, share: float) -> Mask:
     return taken
 
 
-def _features(
-    region: Region, window: Window, day: int, pixels: npt.NDArray[np.int64], clear_sky: Array
-) -> npt.NDArray[np.float64]:
-    """Return what shading depends on: clear-sky temperature, elevation, NDVI, sun, and the slope's two directions."""
-    where = {"y": window.rows, "x": window.cols}
-    hours = region.observations.read("view_time", range(day, day + 1), window.rows, window.cols)[0, pixels]
-    zenith, _ = solar_position(
-        region.latitude[window.rows, window.cols].ravel()[pixels],
-        region.longitude[window.rows, window.cols].ravel()[pixels],
-        hours / 10.0,
-        (date(region.year, 1, 1) + timedelta(day)).timetuple().tm_yday,
-    )
-    columns: list[Any] = [clear_sky, np.cos(zenith)]
-    if region.terrain is not None:
-        columns += [region.terrain[name].isel(where).values.ravel()[pixels] for name in TERRAIN_FEATURES]
-    if region.ndvi is not None:
-        composite = min(max(day // 16, 0), 22)
-        columns.append(region.ndvi["ndvi"].isel(where | {"composite": composite}).values.ravel()[pixels])
-    return np.column_stack(columns).astype(np.float64)
+class _Surroundings:
+    """What shading depends on at a block's pixels beside their temperature, of some days, read once."""
+
+    def __init__(self, region: Region, window: Window, days: range) -> None:
+        where = {"y": window.rows, "x": window.cols}
+        self._year, self._days = region.year, days
+        self._hours = region.observations.read("view_time", days, window.rows, window.cols)
+        self._longitude, self._latitude = to_geographic(
+            *(each.ravel() for each in np.meshgrid(region.x[window.cols], region.y[window.rows]))
+        )
+        self._terrain, self._ndvi = [], None
+        if region.terrain is not None:
+            self._terrain = [region.terrain[name].isel(where).values.ravel() for name in TERRAIN_FEATURES]
+        if region.ndvi is not None:
+            self._ndvi = _ndvi(region.ndvi, window, _composites(days))
+
+    def features(self, day: int, pixels: npt.NDArray[np.int64], clear_sky: Array) -> npt.NDArray[np.float64]:
+        """Return (pixels, features): clear-sky temperature, sun, elevation, the slope's two directions, and NDVI."""
+        zenith, _ = solar_position(
+            self._latitude[pixels],
+            self._longitude[pixels],
+            self._hours[self._days.index(day), pixels] / 10.0,
+            (date(self._year, 1, 1) + timedelta(day)).timetuple().tm_yday,
+        )
+        columns: list[Any] = [clear_sky, np.cos(zenith), *(values[pixels] for values in self._terrain)]
+        if self._ndvi is not None:
+            columns.append(self._ndvi[_composite(day) - _composites(self._days).start, pixels])
+        return np.column_stack(columns).astype(np.float64)
+
+
+def _composite(day: int) -> int:
+    """Return the composite of NDVI of a day, of those of its year."""
+    return min(max(day // 16, 0), 22)
+
+
+def _composites(days: range) -> range:
+    return range(_composite(days.start), _composite(days.stop - 1) + 1)
+
+
+def _ndvi(cube: xr.Dataset, window: Window, composites: range) -> Array:
+    """Return (composites, pixels) of a block."""
+    some = {"y": window.rows, "x": window.cols, "composite": slice(composites.start, composites.stop)}
+    values: Array = cube["ndvi"].isel(some).values
+    return values.reshape(len(composites), -1)
 
 
 def _cycle(region: Region, window: Window, settings: GapFilling, cycle_days: Sequence[float]) -> Array:
@@ -631,6 +657,7 @@ def _fill_block(
     in_shade = (SHADED_CLOUD,) if as_if_sunlit else (SHADED_CLOUD, SHADOW_AMID_CLOUDS)
     spread = region.cycle["spread"].isel(y=window.rows, x=window.cols).values.ravel()
     cycle = _cycle(region, window, settings, cycle_days)
+    surroundings = _Surroundings(region, window, survey.days)
     by_cycle = ~np.isfinite(value)
     for place, day in enumerate(days):
         departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, region, window)
@@ -645,7 +672,7 @@ def _fill_block(
             continue
         model = learnt.shading[place]
         if model is not None:
-            taken = shading(model, _features(region, window, day, below, value[place][below]))
+            taken = shading(model, surroundings.features(day, below, value[place][below]))
             spread_of_shade = np.float32(model.residual_sd)
         else:
             unknown[place][sky[place] == SHADED_CLOUD] = True
@@ -721,14 +748,25 @@ def product(
     }
 
 
-def memory(shape: tuple[int, int], block: int, n_days: int, settings: GapFilling) -> int:
-    """Return the most bytes that a task holds: sums, tables, a block's days; all observations of a small region."""
-    pairs = 2 * settings.reference_days * n_days
-    bins = math.prod(BINS)
-    sums = min(SUMS_AT_ONCE, pairs) * bins * SUMS * 8
-    tables = pairs * bins * 3 * 4
-    places = shape[0] * shape[1] * 8 * 2
+def memory(shape: tuple[int, int], block: int, cell: int, n_days: int, settings: GapFilling) -> int:
+    """Return the most bytes that a task holds: the lines of all pairs of days, and what two steps take in turn.
+
+    The first has the sums that the lines come of, the second the departures and shaded observations of all days, and a
+    block's days. What grows with the region are the departures, and where each pixel is among the bins; of a small
+    region all observations are held, too.
+    """
+    pixels, bins = shape[0] * shape[1], math.prod(BINS)
     span = n_days + 2 * WIDER_REACHES[-1]
-    window = block**2 * (3 * DAYS_PER_CHUNK * 3 + span * 3 + n_days * 12 * 4)  # as stored, as read, and float32 arrays
-    held = min(HELD, shape[0] * shape[1] * span * BYTES_OF_DAY)
-    return sums + tables + places + window + held
+    targets = n_days + (2 * POOL_REACHES[-1] if settings.shading else 0)
+    pairs = 2 * settings.reference_days * targets
+    read = block**2 * (3 * DAYS_PER_CHUNK * 3 + span * 3)  # as stored, and as read
+
+    lines = pairs * bins * 3 * 4
+    sums = min(SUMS_AT_ONCE, pairs) * bins * SUMS * 8
+    places = pixels * (span // 16 + 2) * 2
+    departures = (targets + n_days) * (pixels // cell**2) * (3 * 8 + 2 * 4)
+    shaded = targets * min(LARGEST_POOL, pixels) * (7 * 8 + 4) if settings.shading else 0
+    made = block**2 * n_days * 12 * 4
+    observations = pixels * span * BYTES_OF_DAY
+    held = observations if observations <= HELD else 0
+    return lines + places + held + read + max(sums, departures + shaded + made)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from frostmap.catalogs.grids import to_geographic
 from frostmap.kernels.annual_cycle import annual_cycle, harmonic_basis
 from frostmap.kernels.harmonic_series import fit_harmonic_series
 from frostmap.kernels.neighbourhood import fill_missing, neighbourhood_mean
@@ -101,7 +100,6 @@ def _similar_pixels(work: Work, year: str) -> Lazy:
         return scsg.Days(tuple((first[other], work.open(f"{stage}/{other}")[names]) for other in around))
 
     box = work.geobox.coordinates
-    longitude, latitude = to_geographic(*np.meshgrid(box["x"].values, box["y"].values))
     region = scsg.Region(
         int(year),
         observations=days_of("observations", ["lst", "state", "view_time"]),
@@ -109,8 +107,8 @@ def _similar_pixels(work: Work, year: str) -> Lazy:
         cycle=work.open(f"annual_cycle/{_epoch_of(recipe, year)}"),
         terrain=work.open("terrain") if recipe.sources.elevation else None,
         ndvi=work.open(f"vegetation/{year}") if recipe.sources.ndvi else None,
-        longitude=longitude,
-        latitude=latitude,
+        x=box["x"].values,
+        y=box["y"].values,
         inside=work.inside,
         block=work.chunk_pixels,
         cell=scsg.cell_pixels(work.pixel_km),
@@ -191,7 +189,7 @@ def _inputs(recipe: Recipe, year: str) -> list[str]:
 def _memory(work: Work, _year: str) -> int:
     settings = work.recipe.gap_filling
     if settings.method == "scsg":
-        return scsg.memory(work.shape, work.chunk_pixels, DAYS_PER_CHUNK, settings)
+        return scsg.memory(work.shape, work.chunk_pixels, scsg.cell_pixels(work.pixel_km), DAYS_PER_CHUNK, settings)
     width = work.chunk_pixels + 2 * work.neighbourhood_pixels
     return 366 * width**2 * (3 * 4 + 2 * 4 + 5 * 4)  # counts of a window and its result, float32 of five steps
 
