@@ -17,7 +17,6 @@ import xarray as xr
 from numcodecs.blosc import Blosc
 from zarr.codecs import BloscCodec
 
-from frostmap.catalogs.grids import lattice
 from frostmap.kernels.quality import OBSERVED, observation_state
 from frostmap.kernels.sky_classes import SHADED_CLOUD, classes_without_shadows
 from frostmap.pipeline import scsg
@@ -85,7 +84,7 @@ def write_cube(folder: Path, side: int) -> None:
 def fill(folder: Path, side: int) -> dict[str, float]:
     """Fill, compress what was made, and return what it cost."""
     cube = xr.open_zarr(folder / f"cube-{side}.zarr", chunks=None, consolidated=False, mask_and_scale=False)
-    box = lattice(1200)[25, 5][:side, :side].coordinates
+    window = Window(1200, 5 * 1200, 25 * 1200, side, side)
     region = scsg.Region(
         2020,
         scsg.Days(((0, cube),)),
@@ -93,8 +92,8 @@ def fill(folder: Path, side: int) -> dict[str, float]:
         cycle=cube,
         terrain=cube,
         ndvi=cube,
-        x=box["x"].values,
-        y=box["y"].values,
+        x=window.x,
+        y=window.y,
         inside=np.ones((side, side), bool),
         block=100,
         cell=scsg.cell_pixels(0.927),

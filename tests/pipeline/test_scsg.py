@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import xarray as xr
 
-from frostmap.catalogs.grids import lattice
 from frostmap.kernels.quality import CLOUDY, OBSERVED, RESIDUAL_CLOUD, observation_state
 from frostmap.kernels.sky_classes import (
     CLEAR,
@@ -75,7 +75,7 @@ def case() -> Case:
     covered = covariates(2020, where.land, 2020.2)
     elevation = where.land.elevation.astype(np.float32).reshape(SIDE, SIDE)
     ndvi = np.broadcast_to(np.asarray(covered.ndvi, np.float32).reshape(SIDE, SIDE), (23, SIDE, SIDE))
-    flat, box = ("y", "x"), lattice(1200)[25, 5][500 : 500 + SIDE, 300 : 300 + SIDE].coordinates
+    flat = ("y", "x")
     region = scsg.Region(
         2020,
         scsg.Days(((FIRST, xr.Dataset({"lst": (DIMS, lst), "state": (DIMS, state), "view_time": (DIMS, hours)})),)),
@@ -88,8 +88,8 @@ def case() -> Case:
         ),
         terrain=xr.Dataset({name: (flat, elevation if name == "elevation" else 0 * elevation) for name in TERRAIN}),
         ndvi=xr.Dataset({"ndvi": (("composite", *flat), ndvi)}),
-        x=box["x"].values,
-        y=box["y"].values,
+        x=window.x,
+        y=window.y,
         inside=np.ones((SIDE, SIDE), bool),
         block=40,
         cell=10,
@@ -311,3 +311,31 @@ def test_a_region_too_large_to_hold_gives_the_same(monkeypatch: pytest.MonkeyPat
     read_again = filled(case().region, 0)
     for name, values in held.items():
         np.testing.assert_array_equal(values, read_again[name])
+
+
+def test_a_block_is_read_as_often_for_many_days_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stored chunks hold many days: to read them day by day is to decompress them again and again."""
+    region, _ = shaded()
+    monkeypatch.setattr(scsg, "HELD", 0)
+    read, reads = scsg.Days.read, list[str]()
+
+    def counted(days: scsg.Days, name: str, *where: Any) -> npt.NDArray[np.generic]:
+        reads.append(name)
+        return read(days, name, *where)
+
+    monkeypatch.setattr(scsg.Days, "read", counted)
+    made = filled(region, 0)
+    assert (made["lst"] > 0).any()
+    blocks = len(list(region.blocks))
+    assert reads.count("view_time") == 2 * blocks  # for what is learnt, and for what is filled
+    assert reads.count("state") == blocks
+
+
+def test_stated_memory_grows_with_the_region_and_with_what_is_asked() -> None:
+    """By hand, for 46 days of 1200 x 1200 pixels in cells of 5 x 5: 52 targets of 14 pairs, 98 days of 57,600 cells."""
+    lines, sums = 52 * 14 * 36864 * 12, 144 * 36864 * 6 * 8
+    tile = scsg.memory((1200, 1200), 100, 5, 46, GapFilling())
+    assert lines + sums < tile < 1.15 * (lines + sums)
+    plateau = scsg.memory((3600, 3600), 100, 5, 46, GapFilling())
+    assert plateau > lines + 98 * (3600 // 5) ** 2 * 24
+    assert scsg.memory((3600, 3600), 100, 5, 46, GapFilling(shading=False)) < plateau

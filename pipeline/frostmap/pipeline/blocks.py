@@ -73,7 +73,7 @@ class Lazy:
     tasks: tuple[Task, ...]
 
 
-def called_often(function: Callable[..., Any], name: str = "") -> Callable[..., Delayed]:
+def called_often(function: Callable[..., Any], name: str = "") -> Callable[..., Any]:
     """Return what makes the tasks that call a function again and again: of arguments, one task.
 
     To a scheduler they are one group, called `name` (or as the function): under that name the dashboard shows them, and
@@ -87,9 +87,8 @@ def called_often(function: Callable[..., Any], name: str = "") -> Callable[..., 
     call, group = delayed(function, pure=False, traverse=False), f"{name or function.__name__}-{uuid.uuid4().hex}"
     numbers = itertools.count()
 
-    def task(*arguments: Any) -> Delayed:
-        made: Delayed = call(*arguments, dask_key_name=(group, next(numbers)))
-        return made
+    def task(*arguments: Any) -> Any:
+        return call(*arguments, dask_key_name=(group, next(numbers)))
 
     return task
 

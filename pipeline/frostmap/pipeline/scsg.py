@@ -458,27 +458,29 @@ def _estimate(
 class _Departures:
     """What a task's days have of their own: departures of clear pixels from what was expected, summed over cells.
 
-    A day's field is made when a block asks for it, and kept.
+    A day's field is made of its sums when a block first asks for it, and takes their place: nothing can be added then.
     """
 
     def __init__(self, n_days: int, cells: tuple[int, int]) -> None:
-        self._sums, self._counts, self._squares = np.zeros((3, n_days, *cells), np.int64)
+        self._sums: list[npt.NDArray[np.int64] | None] = [np.zeros((3, *cells), np.int64) for _ in range(n_days)]
         self._fields: dict[int, tuple[Array, Array]] = {}
 
     def add(self, day: int, residual: Array, region: Region, window: Window) -> None:
         """Add a block's departures of a day [K], NaN where there is none."""
+        sums = self._sums[day]
+        if sums is None:
+            raise ValueError(f"day {day} has its field already")
         values = np.ascontiguousarray(residual.reshape(window.shape))
-        sums = self._sums[day], self._counts[day], self._squares[day]
-        add_residuals(*sums, values, *region.among_cells(window))
+        add_residuals(sums[0], sums[1], sums[2], values, *region.among_cells(window))
 
     def of_pixels(self, day: int, region: Region, window: Window) -> tuple[Array, Array]:
         """Return a day's departure at the pixels of a block [K], and the share of the variance that it leaves."""
-        if not self._counts[day].any():
-            return np.zeros(window.inside.size, np.float32), np.ones(window.inside.size, np.float32)
+        sums = self._sums[day]
+        if sums is not None and sums[1].any():
+            self._fields[day] = residual_field(sums[0], sums[1], sums[2], neighbours=NEIGHBOURS)
+        self._sums[day] = None
         if day not in self._fields:
-            self._fields[day] = residual_field(
-                self._sums[day], self._counts[day], self._squares[day], neighbours=NEIGHBOURS
-            )
+            return np.zeros(window.inside.size, np.float32), np.ones(window.inside.size, np.float32)
         top, left, cell = region.among_cells(window)
         place = (top, left, *window.shape, cell)
         departure, remaining = (interpolate_field(field, *place).ravel() for field in self._fields[day])
@@ -764,7 +766,7 @@ def memory(shape: tuple[int, int], block: int, cell: int, n_days: int, settings:
     lines = pairs * bins * 3 * 4
     sums = min(SUMS_AT_ONCE, pairs) * bins * SUMS * 8
     places = pixels * (span // 16 + 2) * 2
-    departures = (targets + n_days) * (pixels // cell**2) * (3 * 8 + 2 * 4)
+    departures = (targets + n_days) * (pixels // cell**2) * 3 * 8  # the fields that take their place are smaller
     shaded = targets * min(LARGEST_POOL, pixels) * (7 * 8 + 4) if settings.shading else 0
     made = block**2 * n_days * 12 * 4
     observations = pixels * span * BYTES_OF_DAY

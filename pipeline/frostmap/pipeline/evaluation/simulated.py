@@ -155,7 +155,6 @@ class Year:
     @property
     def region(self) -> scsg.Region:
         """What gap filling by similar pixels reads."""
-        places = self.scene.land.places
         return scsg.Region(
             self.design.year,
             observations=scsg.Days(((0, self.observations),)),
@@ -163,8 +162,8 @@ class Year:
             cycle=self.cycle,
             terrain=self.terrain,
             ndvi=self.ndvi,
-            longitude=places.longitude,
-            latitude=places.latitude,
+            x=self.scene.window.x,
+            y=self.scene.window.y,
             inside=self.design.inside,
             block=self.design.block,
             cell=scsg.cell_pixels(self.design.pixel_metres / 1000.0),

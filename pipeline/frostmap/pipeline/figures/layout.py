@@ -202,7 +202,7 @@ def density_scale(figure: Figure, images: Sequence[AxesImage]) -> None:
     """Give densities one scale, and draw it."""
     if not images:
         return
-    most = max(float(np.ma.max(image.get_array())) for image in images)
+    most = max(float(np.ma.max(np.ma.asarray(image.get_array()))) for image in images)
     for image in images:
         image.set_norm(LogNorm(1, max(2.0, most)))
     colour_bar(figure, images[0], figure.axes, "pixels in a cell (80 x 80 cells a panel)")

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from frostmap.catalogs.grids import SPHERE_RADIUS, TILE_SIZE, Tile
+from frostmap.catalogs.grids import SPHERE_RADIUS, TILE_SIZE, TILES_ACROSS, TILES_DOWN, Tile
 
 EAST_KM = SPHERE_RADIUS / 1000.0 * math.pi / 180.0 * math.cos(math.radians(33.0))
 """Kilometres of the noise plane a degree of longitude: true at 33°N, within 9 % over the plateau."""
@@ -86,6 +86,18 @@ class Window:
     def columns(self) -> NDArray[np.int64]:
         """Global column of each pixel, (y, x)."""
         return np.repeat(np.arange(self.column, self.column + self.width)[None, :], self.height, axis=0)
+
+    @property
+    def x(self) -> NDArray[np.float64]:
+        """Sinusoidal x of the columns' centres [m]."""
+        centres = np.arange(self.column, self.column + self.width, dtype=np.float64) + 0.5
+        return centres * self.pixel_metres - TILES_ACROSS / 2 * TILE_SIZE
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Sinusoidal y of the rows' centres [m]."""
+        centres = np.arange(self.row, self.row + self.height, dtype=np.float64) + 0.5
+        return TILES_DOWN / 2 * TILE_SIZE - centres * self.pixel_metres
 
     def places(self) -> Places:
         """Return the pixel centres; a pixel has the same bits in every window that holds it."""
