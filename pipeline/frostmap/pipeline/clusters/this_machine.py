@@ -22,8 +22,6 @@ CLUSTER_SETTINGS = {
     "distributed.comm.timeouts.connect": "60s",
     # distributed has every freed array given back to the system at once: to have it back, and cleared, costs a quarter
     # of the chain's processor time. Up to so much is kept for the next one.
-    # One heap is enough for one thread that computes: those of the threads that read would keep more each.
-    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 << 20,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2 << 20,
 }
