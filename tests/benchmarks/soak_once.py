@@ -9,6 +9,7 @@ run must end with the same bits, or with an error that says what happened, and t
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -82,6 +83,7 @@ def main(minutes: float, seed: int = 1) -> dict[str, Any]:
     kills, errors = Counter[str](), Counter[str]()
     samples, hours, differing = list[dict[str, dict[str, float]]](), list[float](), list[str]()
     root = Path(tempfile.mkdtemp(prefix="frostmap-soak-"))
+    os.environ["DASK_CONFIG"] = str(Path(__file__).parents[2] / "deploy" / "dask.yaml")  # as the documentation says
     over, first = threading.Event(), dict[str, str]()
     with cluster(root) as running:
         with Client(running.address) as client:

@@ -20,6 +20,9 @@ CLUSTER_SETTINGS = {
     "distributed.worker.daemon": True,
     "distributed.admin.large-graph-warning-threshold": "100MB",
     "distributed.comm.timeouts.connect": "60s",
+    # What a scheduler remembers of computations that are over, of which a run has some fifty.
+    "distributed.diagnostics.computations.max-history": 10,
+    "distributed.diagnostics.erred-tasks.max-history": 10,
     # distributed has every freed array given back to the system at once: to have it back, and cleared, costs a quarter
     # of the chain's processor time. Up to so much is kept for the next one.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 32 << 20,
