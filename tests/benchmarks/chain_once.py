@@ -31,7 +31,7 @@ from distributed import Client, LocalCluster
 from frostmap.catalogs.grids import lattice
 from frostmap.pipeline import blocks, cubes, scsg
 from frostmap.pipeline.clusters.this_machine import CLUSTER_SETTINGS
-from frostmap.pipeline.demands import WORKER_BYTES, worker_bytes
+from frostmap.pipeline.demands import KEPT_BYTES, WORKER_BYTES, worker_bytes
 from frostmap.pipeline.recipe import Recipe
 from frostmap.pipeline.schema import MASKS, NDVI_SERIES, RAW, TERRAIN, Variable
 from frostmap.pipeline.simulate.climate import covariates
@@ -55,6 +55,9 @@ CHAIN: tuple[tuple[Stage, str], ...] = (
     (GAP_FILLING, str(YEAR)),
     (DEGREE_DAYS, str(YEAR)),
 )
+NOT_MADE = KEPT_BYTES["terrain"]
+"""What `plan` counts of a stage before these, which is not made here [bytes]."""
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -199,7 +202,7 @@ def _cost(client: Client, work: Work, stage: Stage, scope: str, every: int) -> d
         "tasks": len(writes),
         "at_rest_bytes": at_rest,
         "peak_bytes": max(client.run(peak).values()),
-        "stated_bytes": worker_bytes(stage.name) + (stage.memory(work, scope) if stage.memory else 0),
+        "stated_bytes": worker_bytes(stage.name) - NOT_MADE + (stage.memory(work, scope) if stage.memory else 0),
     }
 
 
