@@ -25,7 +25,7 @@ from frostmap.pipeline.clusters import address, encryption, open_cluster, softwa
 from frostmap.pipeline.clusters.encryption import security_of
 from frostmap.pipeline.clusters.software import SoftwareDiffers
 from frostmap.pipeline.errors import UserError
-from frostmap.pipeline.recipe import Recipe
+from frostmap.pipeline.recipe import Recipe, load_recipe
 from frostmap.pipeline.run import Event, run
 
 from .small_chain import everything, in_place, inputs_in, recipe_in
@@ -81,6 +81,16 @@ def test_workers_of_this_machine_are_as_many_as_asked_and_leave_a_thread_to_each
         assert opened.client.submit(threads_of_libraries).result() == {1}
         assert set(opened.client.run(numba_threads).values()) == {("1", 1)}
         assert opened.dashboard.startswith("http://127.0.0.1:")
+
+
+def test_what_fails_in_a_task_is_raised_here_and_nothing_else_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open_cluster(settled(tmp_path, workers=1)) as opened:
+        wanted = opened.client.submit(load_recipe, tmp_path / "none.yaml")
+        with pytest.raises(UserError, match="none"):
+            wanted.result()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_process_has_its_threads_back_when_its_cluster_ends(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def _local(recipe: Recipe, **options: Any) -> Iterator[Opened]:
             host="127.0.0.1",
             protocol="tcp://",
             dashboard_address=_free_address(recipe.cluster.dashboard),
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # what fails in a task is raised here, and told without a traceback
         ) as cluster,
         Client(cluster) as client,
     ):
