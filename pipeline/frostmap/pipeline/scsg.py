@@ -659,7 +659,7 @@ def _fill_block(
     in_shade = (SHADED_CLOUD,) if as_if_sunlit else (SHADED_CLOUD, SHADOW_AMID_CLOUDS)
     spread = region.cycle["spread"].isel(y=window.rows, x=window.cols).values.ravel()
     cycle = _cycle(region, window, settings, cycle_days)
-    surroundings = _Surroundings(region, window, survey.days)
+    surroundings: _Surroundings | None = None
     by_cycle = ~np.isfinite(value)
     for place, day in enumerate(days):
         departure, remaining = learnt.from_estimate.of_pixels(learnt.first + place, region, window)
@@ -674,6 +674,7 @@ def _fill_block(
             continue
         model = learnt.shading[place]
         if model is not None:
+            surroundings = surroundings or _Surroundings(region, window, survey.days)
             taken = shading(model, surroundings.features(day, below, value[place][below]))
             spread_of_shade = np.float32(model.residual_sd)
         else:
