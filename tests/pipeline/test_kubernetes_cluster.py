@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from frostmap.pipeline.cli import app
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared, shared_folder
+from frostmap.pipeline.clusters.kubectl import Kubectl
 from frostmap.pipeline.clusters.kubernetes import forwarded_dashboard, read_manifest, renamed
 from frostmap.pipeline.clusters.loss import ClusterLost
 from frostmap.pipeline.errors import UserError
@@ -45,6 +46,7 @@ elif arguments[0] == "port-forward":
     for port in answers["ports"]:
         print(f"Forwarding from 127.0.0.1:{port} -> 8786", flush=True)
     time.sleep(answers.get("forwards_s", 600))
+    sys.exit("error: lost connection to pod")
 elif answers.get("refused") == arguments[0]:
     sys.exit("Error from server (Forbidden): you may not")
 """
@@ -285,6 +287,14 @@ def test_the_dashboard_of_an_applied_cluster_is_forwarded_to_this_machine_alone(
         assert link == "http://127.0.0.1:4711/status"
     [(arguments, _)] = played.calls
     assert arguments == ["--context=test", "port-forward", "--address=127.0.0.1", "service/frostmap-scheduler", ":8787"]
+
+
+def test_why_nothing_is_forwarded_any_more_is_told_in_kubectls_words(played: Played) -> None:
+    played.answer(pods=[], ports=[4711], forwards_s=0.2)
+    with Kubectl().forwarding("service/frostmap-scheduler", (8786,)) as forwarding:
+        assert forwarding.last_words == ""
+        forwarding.process.wait()
+        assert forwarding.last_words == "error: lost connection to pod"
 
 
 def test_when_the_schedulers_pod_goes_the_command_says_so(tmp_path: Path, played: Played) -> None:

@@ -25,6 +25,17 @@ class Forwarding(NamedTuple):
     """Of this machine, in the order that was asked for."""
     process: subprocess.Popen[str]
     """What forwards them; it ends when the pod does."""
+    said: TextIO
+    """What it writes."""
+
+    @property
+    def last_words(self) -> str:
+        """Why it forwards no more, as kubectl put it; empty while it does."""
+        if self.process.poll() is None:
+            return ""
+        self.said.seek(0)
+        lines = [line.strip() for line in self.said if line.strip() and not _FORWARDS.search(line)]
+        return " ".join(lines[-2:]) or f"exit code {self.process.returncode}"
 
 
 class Kubectl:
@@ -86,7 +97,7 @@ class Kubectl:
         with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
             forward = self._start(arguments, said)
             try:
-                yield Forwarding(_forwarded(forward, said, target, len(ports)), forward)
+                yield Forwarding(_forwarded(forward, said, target, len(ports)), forward, said)
             finally:
                 forward.terminate()
                 forward.wait()

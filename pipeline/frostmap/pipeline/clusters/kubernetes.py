@@ -71,13 +71,16 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
             kubectl.create(_autoscaler(autoscaler, name))
         _wait(kubectl, name, "worker", recipe.cluster.start_seconds, say)
         with (
-            kubectl.forwarding(f"service/{name}-scheduler", (_COMM, _DASHBOARD)) as ((comm, dashboard), _),
-            running(recipe, f"{scheme}://127.0.0.1:{comm}", "--cluster kubernetes", say) as opened,
+            kubectl.forwarding(f"service/{name}-scheduler", (_COMM, _DASHBOARD)) as forwarding,
+            running(recipe, f"{scheme}://127.0.0.1:{forwarding.ports[0]}", "--cluster kubernetes", say) as opened,
         ):
             try:
-                yield Opened(opened.client, f"http://127.0.0.1:{dashboard}/status")
+                yield Opened(opened.client, f"http://127.0.0.1:{forwarding.ports[1]}/status")
             except ClusterLost as error:
-                raise lost(opened.client, _fate(kubectl, name, scheduler)) from error
+                found = _fate(kubectl, name, scheduler)
+                if forwarding.last_words:
+                    found += f"; kubectl port-forward ended, too: {forwarding.last_words}"
+                raise lost(opened.client, found) from error
 
 
 @contextmanager
@@ -94,8 +97,8 @@ def forwarded_dashboard(recipe: Recipe) -> Iterator[tuple[str, Callable[[], obje
     path, context = _manifest(recipe)
     metadata = read_manifest(path)[0]["metadata"]
     kubectl = Kubectl(context, metadata.get("namespace", ""))
-    with kubectl.forwarding(f"service/{metadata['name']}-scheduler", (_DASHBOARD,)) as ((port,), process):
-        yield f"http://127.0.0.1:{port}/status", process.wait
+    with kubectl.forwarding(f"service/{metadata['name']}-scheduler", (_DASHBOARD,)) as forwarding:
+        yield f"http://127.0.0.1:{forwarding.ports[0]}/status", forwarding.process.wait
 
 
 def _manifest(recipe: Recipe) -> tuple[Path, str]:
