@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_info
 
 from frostmap.pipeline.clusters import address, encryption, open_cluster, software
 from frostmap.pipeline.clusters.encryption import security_of
+from frostmap.pipeline.clusters.loss import ConnectionEnded
 from frostmap.pipeline.clusters.software import SoftwareDiffers
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, load_recipe
@@ -63,6 +64,30 @@ def test_threads_processes_and_a_scheduler_make_the_same_bits(tmp_path: Path) ->
             dashboards += [event.message for event in events if event.kind == "cluster"]
     assert made[0] == made[1] == made[2]
     assert dashboards[0].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("ended", [1, 2, 3])
+def test_a_run_goes_on_with_another_cluster_where_the_connection_to_one_ended(tmp_path: Path, ended: int) -> None:
+    """After each step that is made, twice at most; what stands is kept."""
+    made, said = list[str](), list[str]()
+
+    def follow(event: Event) -> None:
+        said.append(event.message)
+        if event.kind == "finished":
+            made.append(event.step)
+            if len(made) <= ended:
+                raise ConnectionEnded("the Dask scheduler is no longer there", found="it is there")
+
+    inputs_in(tmp_path)
+    recipe = settled(tmp_path, workers=1)
+    with in_place():
+        if ended < 3:
+            run(recipe, tmp_path / "work", scheduler="threads", report=follow)
+        else:
+            with pytest.raises(ConnectionEnded, match="it is there"):
+                run(recipe, tmp_path / "work", scheduler="threads", report=follow)
+    assert len([words for words in said if "going on with another cluster" in words]) == min(ended, 2)
+    assert len(set(made)) == len(made), "what stood was made again"
 
 
 def threads_of_libraries() -> set[int]:

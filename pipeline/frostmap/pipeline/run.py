@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from distributed import Client
 
 from frostmap.pipeline import cubes, ledger, provenance
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared
+from frostmap.pipeline.clusters.loss import ConnectionEnded
 from frostmap.pipeline.errors import FrostmapError
 from frostmap.pipeline.locks import held
 from frostmap.pipeline.plan import Plan, Step, assess, planned, scheduled
@@ -27,6 +29,9 @@ from frostmap.pipeline.watching.events import Event, Reporter
 from frostmap.pipeline.watching.performance import reported
 from frostmap.pipeline.watching.watch import Watch
 from frostmap.pipeline.work import Work
+
+CLUSTERS = 3
+"""Clusters that a run makes at most, one after the other, where the connection to them ends."""
 
 __all__ = ["Event", "Reporter", "connected", "plain", "run"]
 
@@ -62,6 +67,19 @@ def run(
     FrostmapError
         A stage could not be finished. What was made before stands, and the next run goes on from there.
     """
+    follow = partial(_follow, recipe, folder, until=until, client=client, scheduler=scheduler, report=report)
+    for _ in range(CLUSTERS - 1):
+        try:
+            return follow()
+        except ConnectionEnded as error:
+            report(Event("waiting", message=f"{error.what}: {error.found}; going on with another cluster"))
+    return follow()
+
+
+def _follow(
+    recipe: Recipe, folder: Path, *, until: str | None, client: Client | None, scheduler: str | None, report: Reporter
+) -> Plan:
+    """Make it as far as one cluster lasts."""
     work = Work(recipe, folder.absolute())  # workers may have been started in other folders
     steps: list[Step] = []
     contents: dict[str, str | None] = {}

@@ -21,7 +21,7 @@ import yaml
 
 from frostmap.pipeline.clusters.address import running
 from frostmap.pipeline.clusters.kubectl import Kubectl
-from frostmap.pipeline.clusters.loss import ClusterLost, lost
+from frostmap.pipeline.clusters.loss import ClusterLost, ConnectionEnded, lost
 from frostmap.pipeline.clusters.opened import Opened, Say
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
@@ -36,6 +36,9 @@ REMOVED_WITHIN_S = 120.0
 _ADDRESS = "DASK_SCHEDULER_ADDRESS"
 _COMM, _DASHBOARD = 8786, 8787
 """Ports of the scheduler's service in deploy/kubernetes."""
+THERE = "its pod is there"
+"""What becomes of a scheduler's pod, where nothing does."""
+
 _HOPELESS = {
     "ErrImageNeverPull",
     "ImagePullBackOff",
@@ -55,7 +58,7 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
     UserError
         No manifest, no kubectl, no operator, no room, or pods that do not start: says which.
     ClusterLost
-        The scheduler ended while it was used: says what became of its pod.
+        The scheduler ended while it was used: says what became of its pod. `ConnectionEnded` if nothing did.
     """
     path, context = _manifest(recipe)
     cluster, autoscaler = read_manifest(path)
@@ -80,7 +83,7 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
                 found = _fate(kubectl, name, scheduler)
                 if forwarding.last_words:
                     found += f"; kubectl port-forward ended, too: {forwarding.last_words}"
-                raise lost(opened.client, found) from error
+                raise lost(opened.client, found, ConnectionEnded if found.startswith(THERE) else ClusterLost) from error
 
 
 @contextmanager
@@ -291,7 +294,7 @@ def fate(pod: Document) -> str:
             ended = container.get(state, {}).get("terminated")
             if ended:
                 return f"its container ended: {ended.get('reason', '')} with exit code {ended.get('exitCode', '')}"
-    return "its pod is there: the connection to it ended"
+    return f"{THERE}: the connection to it ended"
 
 
 @contextmanager

@@ -20,9 +20,13 @@ class ClusterLost(FrostmapError):
     exit_code = 4
 
 
-def lost(client: Client, found: str = "") -> ClusterLost:
+class ConnectionEnded(ClusterLost):
+    """The scheduler is there, but not the way to it: with another cluster a run may go on by itself."""
+
+
+def lost(client: Client, found: str = "", kind: type[ClusterLost] = ClusterLost) -> ClusterLost:
     """Return the error to raise where a client's cluster is lost."""
-    return ClusterLost(
+    return kind(
         "the Dask scheduler is no longer there",
         where=getattr(client.scheduler, "address", ""),
         found=found or "it ended, or the connection to it did, before all tasks were done",
