@@ -59,7 +59,7 @@ def write_cube(folder: Path, side: int) -> None:
     sky = classes_without_shadows(square["state"], SHADED_CLOUD)
     days = {name: (DIMS, repeated(name)[:, None]) for name in ("lst", "state", "view_time")}
     days |= {"sky": (DIMS, np.tile(sky, (1, times, times))[:, None])}
-    flat = {name: (("y", "x"), repeated(name)) for name in ("elevation",)}
+    flat = {"elevation": (("y", "x"), repeated("elevation"))}
     flat |= {name: (("y", "x"), np.zeros((side, side), np.float32)) for name in ("eastness", "northness")}
     cube = xr.Dataset(days | flat | {"ndvi": (("composite", "y", "x"), np.tile(repeated("ndvi"), (23, 1, 1)))})
     cube["annual_cycle"] = (("harmonic", "overpass", "y", "x"), np.full((5, 1, side, side), np.nan, np.float32))

@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_another_cluster_where_the_connection_to_one_ended(tm
         if event.kind == "finished":
             made.append(event.step)
             if len(made) <= ended:
-                raise ConnectionEnded("the Dask scheduler is no longer there", found="it is there")
+                raise ConnectionEnded("the connection to the Dask scheduler ended", found="it is there")
 
     inputs_in(tmp_path)
     recipe = settled(tmp_path, workers=1)

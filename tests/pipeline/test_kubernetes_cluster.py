@@ -23,7 +23,7 @@ from frostmap.pipeline.cli import app
 from frostmap.pipeline.clusters import open_cluster, refuse_unshared, shared_folder
 from frostmap.pipeline.clusters.kubectl import Kubectl
 from frostmap.pipeline.clusters.kubernetes import forwarded_dashboard, read_manifest, renamed
-from frostmap.pipeline.clusters.loss import ClusterLost
+from frostmap.pipeline.clusters.loss import ClusterLost, ConnectionEnded
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, parse_recipe
 from frostmap.pipeline.recipes import bundled, with_values
@@ -183,6 +183,7 @@ def test_a_scheduler_that_is_lost_is_an_error_that_says_what_became_of_it(
         with pytest.raises(ClusterLost, match=said) as caught:
             use()
     assert "run again" in caught.value.remedy
+    assert isinstance(caught.value, ConnectionEnded) == (said == "the connection to it ended")
     assert played.removed() == [played.made()[0]["metadata"]["name"]]
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from frostmap.pipeline.clusters.address import running
 from frostmap.pipeline.clusters.kubectl import Kubectl
-from frostmap.pipeline.clusters.loss import ClusterLost, ConnectionEnded, lost
+from frostmap.pipeline.clusters.loss import ClusterLost, cut_off, lost
 from frostmap.pipeline.clusters.opened import Opened, Say
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
@@ -36,9 +36,6 @@ REMOVED_WITHIN_S = 120.0
 _ADDRESS = "DASK_SCHEDULER_ADDRESS"
 _COMM, _DASHBOARD = 8786, 8787
 """Ports of the scheduler's service in deploy/kubernetes."""
-THERE = "its pod is there"
-"""What becomes of a scheduler's pod, where nothing does."""
-
 _HOPELESS = {
     "ErrImageNeverPull",
     "ImagePullBackOff",
@@ -80,10 +77,10 @@ def pods(recipe: Recipe, say: Say) -> Iterator[Opened]:
             try:
                 yield Opened(opened.client, f"http://127.0.0.1:{forwarding.ports[1]}/status")
             except ClusterLost as error:
-                found = _fate(kubectl, name, scheduler)
-                if forwarding.last_words:
-                    found += f"; kubectl port-forward ended, too: {forwarding.last_words}"
-                raise lost(opened.client, found, ConnectionEnded if found.startswith(THERE) else ClusterLost) from error
+                became = _fate(kubectl, name, scheduler)
+                if became:
+                    raise lost(opened.client, became) from error
+                raise cut_off(opened.client, forwarding.last_words) from error
 
 
 @contextmanager
@@ -270,7 +267,7 @@ def trouble(pod: Document) -> str:
 
 
 def _fate(kubectl: Kubectl, name: str, scheduler: Document) -> str:
-    """Return what became of the scheduler's pod, or why that cannot be told."""
+    """Return what became of the scheduler's pod, or why that cannot be told; nothing where it is as it was."""
     try:
         found = _pods(kubectl, name, "scheduler")
     except UserError as error:
@@ -280,7 +277,7 @@ def _fate(kubectl: Kubectl, name: str, scheduler: Document) -> str:
 
 
 def fate(pod: Document) -> str:
-    """Return what became of a pod, in Kubernetes' words.
+    """Return what became of a pod, in Kubernetes' words; nothing where it is as it was.
 
     >>> ended = {"reason": "OOMKilled", "exitCode": 137}
     >>> fate({"status": {"containerStatuses": [{"state": {}, "lastState": {"terminated": ended}}]}})
@@ -294,7 +291,7 @@ def fate(pod: Document) -> str:
             ended = container.get(state, {}).get("terminated")
             if ended:
                 return f"its container ended: {ended.get('reason', '')} with exit code {ended.get('exitCode', '')}"
-    return f"{THERE}: the connection to it ended"
+    return ""
 
 
 @contextmanager

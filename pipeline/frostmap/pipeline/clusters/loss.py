@@ -24,14 +24,24 @@ class ConnectionEnded(ClusterLost):
     """The scheduler is there, but not the way to it: with another cluster a run may go on by itself."""
 
 
-def lost(client: Client, found: str = "", kind: type[ClusterLost] = ClusterLost) -> ClusterLost:
+def lost(client: Client, found: str = "") -> ClusterLost:
     """Return the error to raise where a client's cluster is lost."""
-    return kind(
+    return ClusterLost(
         "the Dask scheduler is no longer there",
         where=getattr(client.scheduler, "address", ""),
         found=found or "it ended, or the connection to it did, before all tasks were done",
         remedy="run again, after starting the scheduler again if you started it: what was made stands, and only what "
         "was in flight is made again",
+    )
+
+
+def cut_off(client: Client, words: str = "") -> ConnectionEnded:
+    """Return the error to raise where the scheduler's pod is there, but not the way to it; `words` say why."""
+    return ConnectionEnded(
+        "the connection to the Dask scheduler ended",
+        where=getattr(client.scheduler, "address", ""),
+        found="its pod is there: the connection to it ended" + (f": {words}" if words else ""),
+        remedy="run again: what was made stands, and only what was in flight is made again",
     )
 
 
