@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,7 +154,11 @@ def node() -> Iterator[Node]:
         (home / "work").mkdir()
         os.chown(home / "work", USER, USER)
         (home / "work").chmod(0o777)
-        words = {"base": os.path.relpath(KUBERNETES / "local", home), "volume": home.name, "folder": home / "work"}
+        words = {
+            "base": os.path.relpath(KUBERNETES / "local", home),
+            "volume": f"frostmap-one-node-{uuid.uuid4().hex}",
+            "folder": home / "work",
+        }
         (home / "kustomization.yaml").write_text(OVERLAY.format(**words), encoding="utf-8")
         (home / "volume.yaml").write_text(VOLUME.format(**words), encoding="utf-8")
         rendered = subprocess.run(
@@ -163,8 +168,8 @@ def node() -> Iterator[Node]:
         subprocess.run([ROOT / "deploy" / "certificates.sh", home / "certificates"], check=True, capture_output=True)
         made = Node(kubeconfig, home / "work", home / "cluster.yaml", home / "certificates")
         parts = [each for each in documents(rendered) if each["kind"] not in {"DaskCluster", "DaskAutoscaler", "Job"}]
-        made.do("apply", "-f", "-", given=yaml.safe_dump_all(parts))
         try:
+            made.do("apply", "-f", "-", given=yaml.safe_dump_all(parts))
             made.do("create", "secret", "generic", "frostmap-tls", f"--from-file={made.certificates}")
             (home / "client.kubeconfig").write_text(as_client(made), encoding="utf-8")
             yield made

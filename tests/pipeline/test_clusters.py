@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from threadpoolctl import threadpool_info
 
 from frostmap.pipeline.clusters import address, encryption, open_cluster, software
 from frostmap.pipeline.clusters.encryption import security_of
-from frostmap.pipeline.clusters.loss import ConnectionEnded
+from frostmap.pipeline.clusters.loss import ClusterLost, ConnectionEnded, loss_explained
 from frostmap.pipeline.clusters.software import SoftwareDiffers
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, load_recipe
@@ -31,7 +32,7 @@ from frostmap.pipeline.run import Event, run
 
 from .small_chain import everything, in_place, inputs_in, recipe_in
 
-HERE: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None, "threads_per_worker": 1}
+HERE: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
 
 
 def settled(folder: Path, **cluster: Any) -> Recipe:
@@ -287,6 +288,46 @@ def test_over_tls_a_run_computes_and_who_has_no_certificate_of_the_authority_doe
         for other, where in ((stranger, running), (settled(tmp_path), f"tcp://{bare}")):
             with pytest.raises(UserError, match="does not answer"), open_cluster(other, where):
                 pass
+
+
+def test_a_connection_that_ends_before_tls_begins_on_it_is_told_as_a_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one is that is forwarded to a pod that is gone: tornado raises a ValueError, and the client's close again."""
+    recipe = with_certificates(tmp_path, certificates(tmp_path / "ours"))
+    clients = list[Client]()
+
+    def not_idle(*_given: object, **_named: object) -> None:
+        raise ValueError("IOStream is not idle; cannot convert to SSL")
+
+    def lose(where: str, context: pytest.MonkeyPatch) -> None:
+        with open_cluster(recipe, where) as opened:
+            clients.append(opened.client)
+            begun = opened.client.submit(time.sleep, 0.5)
+            context.setattr("tornado.iostream.IOStream.start_tls", not_idle)
+            opened.client.loop.add_callback(opened.client.scheduler_comm.comm.abort)
+            begun.result()
+
+    with scheduler(security=security_of(recipe), protocol="tls://") as running, monkeypatch.context() as context:
+        with pytest.raises(ClusterLost, match="no longer there"):
+            lose(running, context)
+        context.undo()
+    assert clients[0].status == "closed"
+
+
+@pytest.mark.parametrize(("there", "raised"), [(True, ValueError), (False, ClusterLost)])
+def test_an_error_is_a_loss_where_the_scheduler_answers_no_more_though_the_client_does_not_know_yet(
+    monkeypatch: pytest.MonkeyPatch, there: bool, raised: type[Exception]
+) -> None:
+    async def away() -> None:
+        raise OSError("no route to host")
+
+    with scheduler() as running, Client(running) as client, monkeypatch.context() as context:
+        if not there:
+            context.setattr(client.scheduler, "identity", away, raising=False)
+        with pytest.raises(raised), loss_explained(client):
+            raise ValueError("something is wrong")
+        assert client.status == "running"
 
 
 def test_certificates_of_dasks_configuration_are_used_and_missing_ones_named(tmp_path: Path) -> None:

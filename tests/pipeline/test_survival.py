@@ -88,11 +88,13 @@ def test_workers_that_end_cost_what_they_had_in_flight(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("noticed_by", ["watchdog", "scheduler"])
 def test_a_worker_that_is_stopped_is_replaced_and_harms_nothing_when_it_goes_on(
-    tmp_path: Path, undisturbed: dict[str, str]
+    tmp_path: Path, undisturbed: dict[str, str], noticed_by: str
 ) -> None:
     """As one is whose machine sleeps or swaps, or hangs in the kernel on a file system that answers no more."""
-    small = small_run(tmp_path, seconds=0.3)
+    small = small_run(tmp_path, seconds=0.3, stuck_seconds=15.0 if noticed_by == "watchdog" else 3600.0)
+    ttl = "1 hour" if noticed_by == "watchdog" else "15 s"
     stopped = list[psutil.Process]()
 
     def stop() -> None:
@@ -100,12 +102,14 @@ def test_a_worker_that_is_stopped_is_replaced_and_harms_nothing_when_it_goes_on(
         stopped.append(psutil.Process(next(iter(pids(client).values()))))
         stopped[0].suspend()
 
-    with dask.config.set({"distributed.scheduler.worker-ttl": "15 s"}), workers(2) as client, in_place():
+    with dask.config.set({"distributed.scheduler.worker-ttl": ttl}), workers(2) as client, in_place():
         with beside(stop):
             run(load_recipe(small.recipe), small.folder, client=client)
         assert small.made() == undisturbed
         before = small.records()
-        if stopped[0].is_running():
+        if noticed_by == "watchdog":
+            end(stopped)
+        elif stopped[0].is_running():
             stopped[0].resume()
             client.wait_for_workers(2, timeout=PATIENCE_S)  # the nanny has another
         assert small.records().keys() == before.keys()

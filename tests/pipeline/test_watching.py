@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import re
 import socket
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import Result
 from distributed import Client
@@ -26,7 +28,7 @@ from frostmap.pipeline.errors import DataIncomplete
 from frostmap.pipeline.locks import holder_of, is_held, locked
 from frostmap.pipeline.run import Event, run
 from frostmap.pipeline.storage import Storage
-from frostmap.pipeline.watching import watch
+from frostmap.pipeline.watching import costs, watch
 from frostmap.pipeline.watching.costs import Cost
 from frostmap.pipeline.watching.forecast import Left, Pace, ToDo, left, paces
 from frostmap.pipeline.watching.gauges import Gauges
@@ -36,7 +38,7 @@ from frostmap.pipeline.watching.performance import REPORTS
 from frostmap.pipeline.watching.progress import by_tile, time_left, todo
 from frostmap.pipeline.work import Work
 
-from .conftest import Finished
+from .conftest import Finished, workers
 from .small_chain import Interrupted, everything, in_place, inputs_in, one_thread, recipe_in
 
 CANARY = "CANARY0123456789"
@@ -206,6 +208,29 @@ def test_costs_add_up_over_runs_and_a_run_that_makes_nothing_costs_its_steps_not
 
 
 # ---- how long it takes --------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_hangs_is_counted_by_what_it_told_before_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(costs, "ANSWERS_WITHIN_S", 1.0)
+    with workers(2) as client:
+        meter = costs.Meter(client)
+        client.gather(client.map(_spend, range(8), pure=False))
+        spent = meter.ask()
+        hanging = psutil.Process(client.submit(os.getpid, pure=False).result())
+        hanging.suspend()
+        try:
+            assert meter.ask().core_seconds == spent.core_seconds
+        finally:
+            hanging.resume()
+        assert spent.core_seconds > 0.4
+        assert meter.threads == 2
+
+
+def _spend(number: int) -> int:
+    time.sleep(0.1)
+    return number
 
 
 def test_a_run_that_was_killed_leaves_its_pace_to_the_next(tmp_path: Path) -> None:

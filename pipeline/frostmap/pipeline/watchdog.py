@@ -86,7 +86,7 @@ class Watchdog:
                 continue
             try:
                 self._look(self._client.processing())
-            except (OSError, TimeoutError) as error:  # the scheduler is away: that is for others to say
+            except (OSError, ValueError) as error:  # the scheduler is away: that is for others to say
                 _LOG.warning("cannot look at the workers: %s", error)
 
     def _look(self, processing: dict[str, tuple[str, ...]]) -> None:

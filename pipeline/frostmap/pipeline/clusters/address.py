@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 
 ANSWERS_WITHIN_S = 20.0
+_LOG = logging.getLogger(__name__)
 _WANTED = "the address of a running scheduler, such as tcp://127.0.0.1:8786, or tls:// on another machine"
 
 
@@ -72,9 +74,25 @@ def running(recipe: Recipe, address: str, asked: str, say: Say) -> Iterator[Open
             + (" and that all certificates are of one authority" if secure else "")
             + ", or leave it out",
         ) from error
-    with client:
+    with _closed_at_the_end(client):
         _wait_for_a_worker(client, recipe.cluster.start_seconds, asked, say)
         yield Opened(client, client.dashboard_link or "")
+
+
+@contextmanager
+def _closed_at_the_end(client: Client) -> Iterator[None]:
+    """Close a client when the context ends, and never hide by that why it ended."""
+    try:
+        with client.as_current():
+            yield
+    finally:
+        try:
+            client.close()
+        except (OSError, ValueError) as error:
+            # What came of reconnecting is raised here: of tornado a ValueError, where a connection ended before TLS
+            # began on it. To close it again, as happens when it is collected, would wait 40 s for nothing.
+            _LOG.warning("the client of %s does not close: %s", client, error)
+            client.status = "closed"
 
 
 def _scheme(address: str, asked: str) -> str:

@@ -13,6 +13,8 @@ from distributed.comm.core import CommClosedError
 from frostmap.catalogs.errors import ExplainedError
 from frostmap.pipeline.errors import FrostmapError
 
+ANSWERS_WITHIN_S = 20.0
+
 
 class ClusterLost(FrostmapError):
     """The scheduler is no longer there, or has given up what it was given, or has no workers; what was made stands."""
@@ -66,6 +68,18 @@ def loss_explained(client: Client) -> Iterator[None]:
     except (CancelledError, CommClosedError, ClosedClientError) as error:
         raise lost(client) from error
     except (OSError, RuntimeError, ValueError) as error:
-        if client.status == "running":
+        if client.status == "running" and _answers(client):
             raise
         raise lost(client) from error
+
+
+def _answers(client: Client) -> bool:
+    """Say whether the scheduler is there: who asks it may be told that it is not before the client knows."""
+    scheduler = client.scheduler
+    if scheduler is None:
+        return False
+    try:
+        client.sync(scheduler.identity, callback_timeout=ANSWERS_WITHIN_S)
+    except (OSError, RuntimeError, ValueError, CancelledError):
+        return False
+    return True

@@ -18,6 +18,9 @@ from frostmap.pipeline.storage import bytes_received
 METRIC = "frostmap"
 """Under which name a worker tells the scheduler, with each heartbeat."""
 
+ANSWERS_WITHIN_S = 5.0
+"""A worker that takes longer hangs, or its host does: then what heartbeats told must do [s]."""
+
 
 class Tally(NamedTuple):
     """What a worker has done since it began."""
@@ -135,32 +138,35 @@ class Meter:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._before = self._asked()
-        self._told = dict(self._before)
+        self.threads = sum(client.nthreads().values())
+        """Tasks that the cluster can compute at a time, when it was last looked at."""
         self.latest = NOTHING
         """What was spent when it was last looked at."""
-        self.threads = sum(client.nthreads().values())
-        """Tasks that the cluster could then compute at a time."""
+        self._before = self._asked()
+        self._told = dict(self._before)
 
     def look(self) -> Cost:
         """Return what the workers have told so far; some seconds old."""
+        return self._seen(self._told_by_heartbeats())
+
+    def ask(self) -> Cost:
+        """Return what the workers have done, as they answer; for when none of them computes."""
+        return self._seen(self._asked())
+
+    def _told_by_heartbeats(self) -> dict[str, Tally]:
         try:
             found = self._client.scheduler_info(n_workers=-1)["workers"] if self._client.status == "running" else {}
         except (OSError, TimeoutError):  # the scheduler is away: that is for others to say
             found = {}
         self.threads = sum(worker["nthreads"] for worker in found.values()) or self.threads
         told = {address: worker["metrics"].get(METRIC) for address, worker in found.items()}
-        return self._seen({address: Tally(*each) for address, each in told.items() if each})
-
-    def ask(self) -> Cost:
-        """Return what the workers have done, as they answer; for when none of them computes."""
-        return self._seen(self._asked())
+        return {address: Tally(*each) for address, each in told.items() if each}
 
     def _asked(self) -> dict[str, Tally]:
         try:
-            answers: Mapping[str, Any] = self._client.run(tally, on_error="ignore")
-        except (OSError, TimeoutError):  # as above
-            return {}
+            answers: Mapping[str, Any] = self._client.run(tally, on_error="ignore", callback_timeout=ANSWERS_WITHIN_S)
+        except (OSError, TimeoutError):
+            return self._told_by_heartbeats()
         return {address: Tally(*answer) for address, answer in answers.items()}
 
     def _seen(self, tallies: Mapping[str, Tally]) -> Cost:
