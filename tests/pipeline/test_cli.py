@@ -183,6 +183,11 @@ def test_plan_names_every_step_and_why_and_writes_nothing(region: Path) -> None:
     assert sorted(region.parent.rglob("*")) == before
 
 
+def test_plan_names_the_command_that_does_what_it_says(region: Path) -> None:
+    said = " ".join(invoke("plan", region, "--workdir", "my map", "--until", "forcing").stdout.split())
+    assert said.endswith(f"steps to do: frostmap run {region} --workdir 'my map' --until forcing")
+
+
 def test_plan_as_json_is_one_object(region: Path) -> None:
     result = invoke("plan", region, "--json", "--workdir", "there")
     assert result.exit_code == 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from distributed import Client, LocalCluster, Security
 from numba.core import event
 from threadpoolctl import threadpool_info
 
-from frostmap.pipeline.clusters import address, encryption, open_cluster, software
+from frostmap.pipeline.clusters import address, encryption, open_cluster, shared_folder, software
 from frostmap.pipeline.clusters.encryption import security_of
 from frostmap.pipeline.clusters.loss import ClusterLost, ConnectionEnded, loss_explained
 from frostmap.pipeline.clusters.software import SoftwareDiffers
@@ -30,6 +32,7 @@ from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe, load_recipe
 from frostmap.pipeline.run import Event, run
 
+from .conftest import workers
 from .small_chain import everything, in_place, inputs_in, recipe_in
 
 HERE: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "threads_per_worker": 1}
@@ -313,6 +316,25 @@ def test_a_connection_that_ends_before_tls_begins_on_it_is_told_as_a_loss(
             lose(running, context)
         context.undo()
     assert clients[0].status == "closed"
+
+
+def test_a_worker_that_ends_while_all_are_asked_something_is_not_taken_for_the_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_folder, "_sees", partial(_ends_once, tmp_path / "ended"))
+    with workers(2) as client:
+        shared_folder.refuse_unshared(client, tmp_path)
+    assert (tmp_path / "ended").exists()
+
+
+def _ends_once(mark: Path, path: str) -> bool:
+    """Say whether a worker sees a file; the first that is asked ends instead."""
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return Path(path).is_file()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return False
 
 
 @pytest.mark.parametrize(("there", "raised"), [(True, ValueError), (False, ClusterLost)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -157,12 +158,15 @@ def show_plan(
         summary = planned.summary()
         session.emit(summary)
         if not as_json:
-            _show(session, summary, recipe_file)
+            options = {"--workdir": workdir, "--until": until}
+            given = [str(word) for option, value in options.items() if value for word in (option, value)]
+            _show(session, summary, recipe_file, shlex.join(["frostmap", "run", str(recipe_file), *given]))
         if recipe.cluster.where in ("threads", "local") or recipe.cluster.memory_gib:  # else its workers are not known
             planned.refuse_what_does_not_fit(summary["memory_per_worker_bytes"])
 
 
-def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
+def _show(session: Session, summary: dict[str, Any], recipe_file: Path, command: str) -> None:
+    """Show what a plan says, and the command that follows it."""
     grid = summary["grid"]
     tiles = f", tiles {' '.join(grid['tiles'])}" if grid["tiles"] else ""
     session.say(f"recipe   {summary['recipe']}, in {summary['workdir']}")
@@ -195,7 +199,7 @@ def _show(session: Session, summary: dict[str, Any], recipe_file: Path) -> None:
         )
     session.say(table)
     todo = sum(step["run"] for step in summary["steps"])
-    what = f"{todo} of {len(summary['steps'])} steps to do: frostmap run {recipe_file}" if todo else "all is up to date"
+    what = f"{todo} of {len(summary['steps'])} steps to do: {command}" if todo else "all is up to date"
     session.say(what)
 
 

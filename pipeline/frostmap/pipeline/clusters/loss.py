@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from typing import TypeVar
 
 from distributed import Client
 from distributed.client import ClosedClientError
@@ -13,7 +14,10 @@ from distributed.comm.core import CommClosedError
 from frostmap.catalogs.errors import ExplainedError
 from frostmap.pipeline.errors import FrostmapError
 
+T = TypeVar("T")
+
 ANSWERS_WITHIN_S = 20.0
+_ASKED_AT_MOST = 4
 
 
 class ClusterLost(FrostmapError):
@@ -71,6 +75,17 @@ def loss_explained(client: Client) -> Iterator[None]:
         if client.status == "running" and _answers(client):
             raise
         raise lost(client) from error
+
+
+def answered(client: Client, ask: Callable[[], T]) -> T:
+    """Return what is asked of all workers; where one of them ends meanwhile, those that are left are asked again."""
+    for _ in range(_ASKED_AT_MOST - 1):
+        try:
+            return ask()
+        except CommClosedError:
+            if not _answers(client):
+                raise
+    return ask()
 
 
 def _answers(client: Client) -> bool:

@@ -17,6 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from threadpoolctl import threadpool_limits
 
 from frostmap.pipeline.clusters import software
+from frostmap.pipeline.clusters.loss import answered
 from frostmap.pipeline.watching.costs import METRIC, tally
 
 _PROCESS = uuid.uuid4().hex
@@ -42,7 +43,7 @@ def prepared(client: Client, *, deaf: bool = False) -> Iterator[None]:
         Client, scheduler and workers do not have the same software.
     """
     software.check(client)
-    client.register_plugin(Preparation(deaf=deaf))
+    answered(client, lambda: client.register_plugin(Preparation(deaf=deaf)))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from distributed import Client
 
+from frostmap.pipeline.clusters.loss import answered
 from frostmap.pipeline.errors import UserError
 
 
@@ -18,7 +19,8 @@ def refuse_unshared(client: Client, folder: Path) -> None:
     mark = folder.absolute() / f".seen-{uuid.uuid4().hex}"
     mark.touch()
     try:
-        blind = sorted(address for address, seen in client.run(_sees, str(mark)).items() if not seen)
+        found = answered(client, lambda: client.run(_sees, str(mark)))
+        blind = sorted(address for address, seen in found.items() if not seen)
     finally:
         mark.unlink()
     if blind:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -55,7 +56,8 @@ def map_figure(
     across = min(count, columns or (1 if sheet.aspect > 1.3 else 2))
     down = -(-count // across)
     maps = down * ((WIDTH / across - 0.5) / sheet.aspect + (0.25 if down == 1 else 0.5))
-    figure = Figure(figsize=(WIDTH, 0.35 + maps + 0.62 * bars + 0.1 + 0.2 * legend_rows), layout="constrained")
+    height = 0.5 + maps + 0.62 * bars + 0.2 * legend_rows
+    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.07))  # or titles touch the headline
     headline(work, figure, title)
     grid = figure.subplots(down, across, squeeze=False)
     panels = [axes for row in grid for axes in row]
@@ -78,7 +80,9 @@ def colour_bar(figure: Figure, image: AxesImage, panels: Sequence[Axes], label: 
     )
     bar.outline.set_linewidth(0.5)
     if len(panels) == 1 and not isinstance(image.norm, LogNorm):
-        bar.locator = MaxNLocator(6)  # more labels touch below a narrow map
+        spec = panels[0].get_subplotspec()
+        narrow = spec is not None and spec.get_gridspec().ncols > 1
+        bar.locator = MaxNLocator(4 if narrow else 6)  # more labels touch below a narrow map
 
 
 def patch(colour: str, label: str) -> Patch:
