@@ -17,6 +17,7 @@ from frostmap.pipeline.errors import FrostmapError
 T = TypeVar("T")
 
 ANSWERS_WITHIN_S = 20.0
+"""A scheduler that takes longer is taken to be gone [s]."""
 _ASKED_AT_MOST = 4
 
 
