@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -40,6 +40,9 @@ def twin(values, longitude, latitude, reach):
 @gentle
 @given(values=blocks, reach=st.floats(0.6, 6))
 def test_it_is_its_plain_twin(values, reach):
+    """Reaches that end at a pixel's centre are left out: which side of it they end on is a matter of rounding."""
+    down, right = np.mgrid[-5:6, -5:6]
+    assume(np.abs(np.hypot(down, right + 0.8 * down) - reach).min() > 1e-3)
     longitude, latitude = places(values.shape)
     found = filled_from_around(values, np.ones(values.shape, bool), longitude, latitude, reach, (6, 12))
     np.testing.assert_allclose(found, twin(values, longitude, latitude, reach), rtol=1e-5, atol=1e-4)
