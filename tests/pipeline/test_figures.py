@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
 import zarr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from odc.geo.geobox import GeoBox
@@ -393,6 +396,20 @@ def test_files_are_whole_pictures_with_something_in_them(work, everything):
         assert picture.shape[1] == pytest.approx(figures.WIDTH * figures.DOTS_PER_INCH, abs=1)
         assert picture[..., :3].std() > 0.02, path.stem
     assert not list((work.folder / "figures").glob("*.draft"))
+
+
+def test_labels_along_an_axis_keep_apart(drawn):
+    touching = []
+    for name, figure in drawn.items():
+        canvas = FigureCanvasAgg(figure)
+        with mpl.rc_context(figures.STYLE):
+            canvas.draw()
+        for axes in filter(lambda each: each.axison, figure.axes):
+            frame = axes.get_window_extent()
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+            inside = sorted((box.x0, box.x1) for box in boxes if frame.x0 - 1 <= (box.x0 + box.x1) / 2 <= frame.x1 + 1)
+            touching += [name for (_, end), (begin, _) in pairwise(inside) if begin - end < 2]
+    assert touching == []
 
 
 def test_an_empty_work_directory_has_no_figure_and_no_error(tmp_path, work):

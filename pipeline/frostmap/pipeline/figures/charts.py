@@ -132,6 +132,7 @@ def partial_dependence(work: Work, _sheet: MapSheet) -> Figure | None:
         label = PREDICTOR_TITLES.get(names[number], names[number]) + (f" [{unit}]" if unit else "")
         axes.set_xlabel(textwrap.fill(label, 24), fontsize=8)
         axes.margins(x=0)
+        axes.locator_params(axis="x", nbins=3)
         if number % 4 == 0:
             axes.set_ylabel("E [1]")
     return figure

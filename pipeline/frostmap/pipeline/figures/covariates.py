@@ -51,6 +51,7 @@ def histograms(work: Work, sheet: MapSheet) -> Figure | None:
         axes.set_xlabel("" if variable.units == "1" else f"[{variable.units}]", labelpad=1)
         axes.set_ylim(bottom=0)
         axes.margins(x=0)
+        axes.locator_params(axis="x", nbins=5)
         bare(axes)
     for axes in panels[::3]:
         axes.set_ylabel("pixels [%]")
