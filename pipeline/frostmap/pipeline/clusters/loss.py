@@ -83,7 +83,7 @@ def answered(client: Client, ask: Callable[[], T]) -> T:
     for _ in range(_ASKED_AT_MOST - 1):
         try:
             return ask()
-        except CommClosedError:
+        except OSError:  # of the connection to it, or of a new one
             if not _answers(client):
                 raise
     return ask()
