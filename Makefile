@@ -42,7 +42,7 @@ test: $(VENV)/dev ## the suite: kernels without the JIT, then everything with it
 	@$(BIN)/python -m pytest $(PAIR) -m "not slow and not servers and not pages"
 
 test-slow: $(VENV)/dev ## the long tests: the demo at full size against its truth, runs that are killed, several hosts
-	@$(BIN)/python -m pytest -m "slow and not servers" tests
+	@$(BIN)/python -m pytest $(PAIR) -m "slow and not servers" tests
 
 soak: $(VENV)/dev ## the small demo in a loop for MINUTES, its workers killed at random
 	@$(BIN)/python -m tests.benchmarks.soak_once $(or $(MINUTES),30)

@@ -213,11 +213,11 @@ def test_costs_add_up_over_runs_and_a_run_that_makes_nothing_costs_its_steps_not
 def test_a_worker_that_hangs_is_counted_by_what_it_told_before_and_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(costs, "ANSWERS_WITHIN_S", 1.0)
     with workers(2) as client:
         meter = costs.Meter(client)
         client.gather(client.map(_spend, range(8), pure=False))
         spent = meter.ask()
+        monkeypatch.setattr(costs, "ANSWERS_WITHIN_S", 1.0)
         hanging = psutil.Process(client.submit(os.getpid, pure=False).result())
         hanging.suspend()
         try:
