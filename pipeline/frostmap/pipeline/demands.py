@@ -26,10 +26,10 @@ KEPT_BYTES = {
     "terrain": 65_000_000,
     "observations": 135_000_000,
     "gap_filling": 65_000_000,
-    "degree_days": 90_000_000,
+    "degree_days": 30_000_000,
     "ground_correction": 45_000_000,
-    "calibration": 70_000_000,
-    "forest": 25_000_000,
+    "calibration": 20_000_000,
+    "forest": 15_000_000,
 }
 """What it holds on to from a stage on: kernels, libraries that are loaded late, freed memory that it keeps
 (`clusters.this_machine.CLUSTER_SETTINGS`). Measured by ``python -m tests.benchmarks.plan_once``."""
