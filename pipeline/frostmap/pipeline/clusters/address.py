@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 from distributed import Client
 
 from frostmap.pipeline.clusters.encryption import refuse_in_the_clear, security_of
+from frostmap.pipeline.clusters.loss import ANSWERS_WITHIN_S
 from frostmap.pipeline.clusters.opened import Opened, Say
 from frostmap.pipeline.errors import UserError
 from frostmap.pipeline.recipe import Recipe
 
-ANSWERS_WITHIN_S = 20.0
 _LOG = logging.getLogger(__name__)
 _WANTED = "the address of a running scheduler, such as tcp://127.0.0.1:8786, or tls:// on another machine"
 
