@@ -1,4 +1,4 @@
-"""The manifests against the schemas of current Kubernetes and of the Dask operator, the image against a linter."""
+"""The manifests against the schemas of current Kubernetes and of the Dask operator, both against linters."""
 
 from __future__ import annotations
 
@@ -92,3 +92,47 @@ def test_a_linter_has_nothing_to_say_of_the_image() -> None:
     command = [tool("hadolint"), ROOT / "deploy" / "Containerfile"]
     judged = subprocess.run(command, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+DECIDED = {
+    "CKV_K8S_9": "no service leads to a worker: the scheduler knows who has come; its own probe is in test_manifests",
+    "CKV_K8S_11": "no limit of CPU: what is idle may be used; requests keep it fair",
+    "CKV_K8S_15": "the image is built by who uses it, and may be on the node only",
+    "CKV_K8S_35": "the object store's client reads its keys from the environment",
+    "CKV_K8S_43": "a digest is known when the image is built, not before",
+}
+"""What a scanner would have otherwise, and why it is not so."""
+
+
+def test_a_scanner_finds_nothing_in_the_manifests_that_was_not_decided(
+    rendered: list[Document], tmp_path: Path
+) -> None:
+    """It does not know of DaskClusters: their pods are shown to it as pods."""
+    judged = scanned([*rendered, *pods_of_the_cluster(rendered)], tmp_path)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert "Passed checks" in judged.stdout
+
+
+def test_a_pod_that_may_do_more_is_found_by_the_scanner(rendered: list[Document], tmp_path: Path) -> None:
+    worse = copy.deepcopy(pods_of_the_cluster(rendered))
+    worse[1]["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    judged = scanned(worse, tmp_path)
+    assert judged.returncode != 0
+    assert "CKV_K8S_20" in judged.stdout
+
+
+def pods_of_the_cluster(objects: list[Document]) -> list[Document]:
+    """Return what the operator makes of a DaskCluster, as pods."""
+    [cluster] = [each for each in objects if each["kind"] == "DaskCluster"]
+    names = {"namespace": cluster["metadata"]["namespace"]}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": names | {"name": part}, "spec": cluster["spec"][part]["spec"]}
+        for part in ("scheduler", "worker")
+    ]
+
+
+def scanned(objects: list[Document], folder: Path) -> subprocess.CompletedProcess[str]:
+    path = folder / "objects.yaml"
+    path.write_text(yaml.safe_dump_all(objects), encoding="utf-8")
+    options = ["--framework", "kubernetes", "--skip-download", "--compact", "--skip-check", ",".join(DECIDED)]
+    return subprocess.run([tool("checkov"), "-f", path, *options], capture_output=True, text=True, check=False)
